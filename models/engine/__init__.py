@@ -1,0 +1,1 @@
+"""How a system is simulated: one plan, the same draws, two engines."""

@@ -1,0 +1,270 @@
+"""A system made flat and plain: what both engines run.
+
+A plan is frozen, holds nothing but numbers, names and tuples, and needs nothing but the standard
+library, so that it can be written as JSON and run wherever Python and SimPy run.
+All times are in milliseconds, all rates per millisecond.
+"""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+
+from models.engine.draws import DETERMINISTIC, EMPIRICAL, EXPONENTIAL, LOGNORMAL, stream
+
+# How a step is reached.
+ROOT, LOCAL, CALL, MESSAGE = 0, 1, 2, 3
+# How the gaps between the arrivals of a flow are made.
+RENEWAL, TIMESTAMPS, PROFILE = 0, 1, 2
+
+UNLIMITED = 0  # workers
+NO_LIMIT = -1  # places to wait
+NONE = -1  # no such step, no such lane
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A distribution as `draws.sample` takes it."""
+
+    kind: int
+    p0: float
+    p1: float = 0.0
+    p2: float = 0.0
+    values: tuple[float, ...] = ()
+
+
+NOTHING = Draw(DETERMINISTIC, 0.0)
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """`workers` 0: unlimited; `queue_limit` -1: no limit."""
+
+    name: str
+    workers: int
+    queue_limit: int
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One step of one flow.
+
+    `stream` is who draws its random numbers; `network` the round trip between the caller and the
+    service, or, for a message, between the producer and the broker; `ack` the broker's own time;
+    `delivery` the round trip between the broker and the consumer. A message of a partitioned
+    broker falls into one of `lanes` lanes from number `first_lane` on: partition modulo lanes.
+    """
+
+    number: int
+    key: str
+    flow: int
+    parent: int
+    service: int
+    stream: int
+    mode: int
+    work: Draw
+    fails: float
+    undo: Draw | None
+    in_parallel: bool
+    children: tuple[int, ...]
+    network: Draw
+    ack: Draw
+    delivery: Draw
+    partitions: int
+    lanes: int
+    first_lane: int
+
+
+@dataclass(frozen=True)
+class FlowPlan:
+    """A flow's first step and its arrivals.
+
+    RENEWAL: `gap` is drawn before every group of `size` requests. TIMESTAMPS: `times_ms`.
+    PROFILE: `gap` passes at the rate `factors[i]` from `starts_ms[i]` on, every `period_ms`.
+    """
+
+    name: str
+    stream: int
+    root: int
+    arrivals: int
+    gap: Draw
+    size: int
+    times_ms: tuple[float, ...]
+    starts_ms: tuple[float, ...]
+    factors: tuple[float, ...]
+    period_ms: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything an engine has to know. Steps are numbered depth first, flow by flow."""
+
+    name: str
+    services: tuple[ServicePlan, ...]
+    flows: tuple[FlowPlan, ...]
+    steps: tuple[StepPlan, ...]
+    lanes: int
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        data = json.loads(text)
+
+        def draw(raw):
+            return raw and Draw(**{**raw, "values": tuple(raw["values"])})
+
+        def build(kind, raw):
+            for key, value in raw.items():
+                if isinstance(value, list):
+                    raw[key] = tuple(value)
+                elif isinstance(value, dict):
+                    raw[key] = draw(value)
+            return kind(**raw)
+
+        return cls(
+            data["name"],
+            tuple(build(ServicePlan, raw) for raw in data["services"]),
+            tuple(build(FlowPlan, raw) for raw in data["flows"]),
+            tuple(build(StepPlan, raw) for raw in data["steps"]),
+            data["lanes"],
+        )
+
+
+def compile_plan(system) -> Plan:
+    """The plan of a valid `models.system.System`."""
+    numbers = {name: number for number, name in enumerate(system.services)}
+    steps: list[StepPlan] = []
+    flows: list[FlowPlan] = []
+    lanes: dict[tuple[str, str], tuple[int, int]] = {}  # (broker, service): first lane, lanes
+
+    def round_trip(here, there):
+        rtt_ms, jitter_cv = system.round_trip(here, there)
+        if rtt_ms == 0.0 or jitter_cv == 0.0:
+            return Draw(DETERMINISTIC, float(rtt_ms))
+        variance = math.log1p(jitter_cv**2)
+        return Draw(LOGNORMAL, math.log(rtt_ms) - variance / 2, math.sqrt(variance))
+
+    def lane_range(broker, partitions, service):
+        if (broker, service) not in lanes:
+            workers = _workers(system.services[service])
+            count = min(partitions, workers) if workers else partitions
+            lanes[broker, service] = sum(n for _, n in lanes.values()), count
+        return lanes[broker, service]
+
+    def add(step, parent, keys):
+        number = len(steps)
+        place = system.services[step.service].infrastructure
+        network, ack, delivery = NOTHING, NOTHING, NOTHING
+        partitions = first_lane = lane_count = 0
+        mode = ROOT
+        if parent != NONE:
+            caller = system.services[system_names[steps[parent].service]]
+            if step.via is not None:
+                mode = MESSAGE
+                broker = system.brokers[step.via]
+                network = round_trip(caller.infrastructure, broker.infrastructure)
+                ack = _lowered(broker.ack)
+                delivery = round_trip(broker.infrastructure, place)
+                if broker.partitions:
+                    partitions = broker.partitions
+                    first_lane, lane_count = lane_range(step.via, partitions, step.service)
+            elif steps[parent].service == numbers[step.service]:
+                mode = LOCAL
+            else:
+                mode = CALL
+                network = round_trip(caller.infrastructure, place)
+        key = next(keys)
+        steps.append(
+            StepPlan(
+                number,
+                key,
+                len(flows),
+                parent,
+                numbers[step.service],
+                stream(flow_name, key),
+                mode,
+                _lowered(step.work),
+                float(step.fails),
+                None if step.undo is None else _lowered(step.undo),
+                bool(step.in_parallel),
+                (),
+                network,
+                ack,
+                delivery,
+                partitions,
+                lane_count,
+                first_lane,
+            )
+        )
+        children = tuple(add(child, number, keys) for child in step.then)
+        steps[number] = dataclasses.replace(steps[number], children=children)
+        return number
+
+    system_names = list(system.services)
+    for flow_name, flow in system.flows.items():
+        root = add(flow.root, NONE, iter([entry.key for entry in system.steps(flow_name)]))
+        flows.append(_flow_plan(flow_name, flow, root))
+    return Plan(
+        system.name,
+        tuple(
+            ServicePlan(
+                name,
+                _workers(service),
+                NO_LIMIT if service.queue_limit is None else service.queue_limit,
+            )
+            for name, service in system.services.items()
+        ),
+        tuple(flows),
+        tuple(steps),
+        sum(n for _, n in lanes.values()),
+    )
+
+
+def _flow_plan(name, flow, root):
+    arrivals = flow.arrivals
+    mean_gap_ms = 1000.0 / flow.rate_per_s if flow.rate_per_s else 0.0
+    kind, size = RENEWAL, 1
+    gap = Draw(EXPONENTIAL, mean_gap_ms)
+    times_ms: tuple[float, ...] = ()
+    starts_ms: tuple[float, ...] = ()
+    factors: tuple[float, ...] = ()
+    period_ms = 0.0
+    if arrivals.process == "deterministic":
+        gap = Draw(DETERMINISTIC, mean_gap_ms)
+    elif arrivals.process == "batch":
+        size = arrivals.size
+        gap = Draw(EXPONENTIAL, mean_gap_ms * size)
+    elif arrivals.process == "renewal":
+        gap = _lowered(arrivals.gap(mean_gap_ms))
+    elif arrivals.process == "timestamps":
+        kind, times_ms = TIMESTAMPS, tuple(map(float, arrivals.times_ms))
+    elif arrivals.process == "profile":
+        kind = PROFILE
+        starts_ms = tuple(float(part.from_ms) for part in arrivals.steps)
+        factors = tuple(float(part.factor) for part in arrivals.steps)
+        period_ms = float(arrivals.period_ms or 0.0)
+    return FlowPlan(
+        name,
+        stream(name),
+        root,
+        kind,
+        gap,
+        size,
+        times_ms,
+        starts_ms,
+        factors,
+        period_ms,
+    )
+
+
+def _workers(service):
+    return UNLIMITED if service.workers == "unlimited" else service.workers
+
+
+def _lowered(distribution):
+    kind, p0, p1, p2, values = distribution.lowered()
+    if kind == EMPIRICAL:
+        p0, p1 = 0.0, float(len(values))
+    return Draw(kind, p0, p1, p2, tuple(map(float, values)))
