@@ -1,0 +1,445 @@
+"""Runs, replications, comparisons and sweeps, each estimate with its interval, runs and seed.
+
+Warm-up: the first tenth of the requests is not measured (`warmup=0.1`), or as many as the rule
+MSER-5 finds in a pilot run (`warmup="mser"`): K. P. White, "An effective truncation heuristic for
+bias reduction in simulation output", Simulation 69 (1997) 323-334.
+
+Intervals are 95 % confidence intervals: of batch means within one run (20 batches), of independent
+replications otherwise, both from Student's t.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from scipy.stats import t as student
+from tqdm.auto import tqdm
+
+from models.engine.plan import UNLIMITED, Plan
+from models.engine.reference import FAILED, OK, REJECTED, Simulation
+
+BATCHES = 20
+OUTCOMES = ("ok", "failed", "rejected")
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+UNITS = {"throughput_per_s": "1/s", "undone_mean": "steps"}
+
+
+class ExperimentError(ValueError):
+    """A run that cannot be made as asked; the message says what was found and what is expected."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One simulated run.
+
+    `requests`: a row a request (None with keep="summary"); `services`, `steps`: a row each;
+    `window_ms`: start and end of the measured time; `seed` and `counted` (requests after warm-up).
+    """
+
+    requests: pd.DataFrame | None
+    services: pd.DataFrame
+    steps: pd.DataFrame
+    window_ms: tuple[float, float]
+    seed: int
+    counted: int
+    _summary: pd.DataFrame
+
+    def summary(self) -> pd.DataFrame:
+        """Tidy: flow, metric, value, half_width (95 %), n (requests), unit, seed."""
+        return self._summary.copy()
+
+
+def simulate(
+    system,
+    requests: int = 200_000,
+    seed: int = 1,
+    engine: Literal["compiled", "simpy"] = "compiled",
+    keep: Literal["requests", "summary"] = "requests",
+    warmup: float | Literal["mser"] = 0.1,
+    progress: bool = False,
+) -> Run:
+    """Let `requests` arrive at a system and follow each to its end.
+
+    `system` is a System or a Plan. With keep="summary" memory stays flat however long the run;
+    quantiles then come from a histogram of 128 bins an octave (less than 0.8 % wide).
+    """
+    plan = system if isinstance(system, Plan) else system.plan()
+    _check(requests, seed, engine, keep, warmup)
+    available = [len(flow.times_ms) for flow in plan.flows if flow.times_ms]
+    if len(available) == len(plan.flows):
+        requests = min(requests, sum(available))
+    if warmup == "mser":
+        pilot = simulate(plan, requests, seed, engine, warmup=0.0).requests
+        skipped = mser5((pilot.replied_ms - pilot.arrived_ms).to_numpy())
+    else:
+        skipped = int(warmup * requests)
+    batches = max(1, min(BATCHES, (requests - skipped) // 2))
+    if engine == "simpy":
+        if keep == "summary":
+            raise ExperimentError(
+                "keep='summary' needs engine='compiled'; simpy keeps every request"
+            )
+        measures = Simulation(plan, requests, seed, skipped).run()
+        whole = np.array(
+            [
+                (r.flow, r.index, r.answer, r.outcome, r.attempts, r.undone)
+                for r in measures.requests
+            ],
+            np.int64,
+        ).reshape(-1, 6)
+        times = np.array(
+            [(r.arrived_ms, r.replied_ms, r.completed_ms) for r in measures.requests]
+        ).reshape(-1, 3)
+        window = (measures.from_ms, measures.to_ms)
+        by_service = [list(vars(record).values()) for record in measures.services]
+        by_step = [list(vars(record).values()) for record in measures.steps]
+    else:
+        from models.engine import compiled  # imported when it is first asked for
+
+        bar = tqdm(total=requests, unit=" requests", disable=not progress)
+
+        def advance(arrived):
+            bar.update(arrived - bar.n)
+
+        outcome = compiled.run(plan, requests, seed, skipped, batches, keep == "requests", advance)
+        advance(outcome.arrived)
+        bar.close()
+        whole, times = outcome.whole[: outcome.arrived], outcome.times[: outcome.arrived]
+        window = outcome.window_ms
+        by_service, by_step = outcome.services.tolist(), outcome.steps.tolist()
+    arrived = len(times) if keep == "requests" else outcome.arrived
+    if arrived <= skipped:
+        raise ExperimentError(
+            f"requests: only {arrived} arrived and {skipped} are warm-up; "
+            "ask for fewer requests or a smaller warm-up"
+        )
+    if not np.isfinite(window[1]):  # the flows ended before `requests` had arrived
+        return simulate(plan, arrived, seed, engine, keep, skipped / arrived, progress)
+    frame = None
+    if keep == "requests":
+        frame = _request_frame(plan, whole, times, skipped)
+        summary = _summary_of_rows(plan, whole, times, skipped, batches, window)
+    else:
+        summary = _summary_of_sums(plan, outcome)
+    return Run(
+        frame,
+        _service_frame(plan, by_service, window),
+        _step_frame(plan, by_step),
+        (float(window[0]), float(window[1])),
+        seed,
+        arrived - skipped,
+        summary.assign(seed=seed),
+    )
+
+
+def replicate(
+    system,
+    replications: int = 20,
+    requests: int = 50_000,
+    seed: int = 1,
+    metrics: Sequence[str] | None = None,
+    target: float | None = None,
+    jobs: int = -1,
+    progress: bool = False,
+    max_replications: int = 1000,
+    **options: Any,
+) -> pd.DataFrame:
+    """Independent runs: flow, metric, mean, half_width (95 %), n (runs), unit, seed.
+
+    With `target`, runs are added until every metric's half-width is at most `target` times its
+    mean, or `max_replications` are done. Replication i has the seed `seed + i * 2^32`.
+    """
+    values = _replications(
+        system, range(replications), requests, seed, metrics, jobs, progress, options
+    )
+    table = _interval(values, seed)
+    while target is not None and len(values.columns) < max_replications:
+        if (table.half_width <= target * table["mean"].abs()).all():
+            break
+        done = len(values.columns)
+        more = _replications(
+            system, range(done, 2 * done), requests, seed, metrics, jobs, progress, options
+        )
+        values = pd.concat([values, more], axis=1)
+        table = _interval(values, seed)
+    return table
+
+
+def compare(
+    before,
+    after,
+    replications: int = 20,
+    requests: int = 50_000,
+    seed: int = 1,
+    metrics: Sequence[str] | None = None,
+    jobs: int = -1,
+    **options: Any,
+) -> pd.DataFrame:
+    """What changes from one system to another, with common random numbers.
+
+    flow, metric, mean (after - before), half_width, n, unit, seed, and `variance_ratio`: the
+    variance of the difference with independent runs, over that with the same draws.
+    """
+    a, b = (
+        _replications(system, range(replications), requests, seed, metrics, jobs, False, options)
+        for system in (before, after)
+    )
+    a, b = a.align(b, join="inner", axis=0)
+    table = _interval(b - a, seed)
+    paired = (b - a).var(axis=1, ddof=1)
+    ratio = (a.var(axis=1, ddof=1) + b.var(axis=1, ddof=1)) / paired.where(paired > 0)
+    return table.assign(variance_ratio=ratio.to_numpy())
+
+
+def sweep(
+    system,
+    grid: Mapping[str, Sequence],
+    replications: int = 5,
+    requests: int = 20_000,
+    seed: int = 1,
+    metrics: Sequence[str] | None = None,
+    jobs: int = -1,
+    progress: bool = False,
+    **options: Any,
+) -> pd.DataFrame:
+    """Every combination of the values in `grid` (path of a parameter -> values).
+
+    Tidy: one column a path, then the columns of `replicate`. The same seeds at every point, so
+    that neighbours differ by the parameter and by nothing else.
+    """
+    tables = []
+    points = list(itertools.product(*grid.values()))
+    for point in tqdm(points, unit=" points", disable=not progress):
+        setting = dict(zip(grid, point, strict=True))
+        table = replicate(
+            system.with_(setting), replications, requests, seed, metrics, jobs=jobs, **options
+        )
+        for column, (path, value) in enumerate(setting.items()):
+            table.insert(column, path, value)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def mser5(values: np.ndarray) -> int:
+    """How many of the first values to leave out, by MSER-5; at most half of them."""
+    means = values[: len(values) // 5 * 5].reshape(-1, 5).mean(axis=1)
+    n = len(means)
+    if n < 4:
+        return 0
+    left = np.arange(n, 0, -1)
+    total = np.cumsum(means[::-1])[::-1]
+    squares = np.cumsum(means[::-1] ** 2)[::-1]
+    error = (squares - total**2 / left) / left**2
+    return 5 * int(np.argmin(error[: n // 2]))
+
+
+def _check(requests, seed, engine, keep, warmup):
+    def refuse(name, value, expected):
+        raise ExperimentError(f"{name}: {value!r} was given; expected {expected}")
+
+    if isinstance(requests, bool) or not isinstance(requests, int | np.integer) or requests < 1:
+        refuse("requests", requests, "a whole number of at least 1")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        refuse("seed", seed, "a whole number from 0 to 2^63 - 1")
+    if engine not in ("compiled", "simpy"):
+        refuse("engine", engine, "'compiled' or 'simpy'")
+    if keep not in ("requests", "summary"):
+        refuse("keep", keep, "'requests' or 'summary'")
+    if warmup != "mser" and not (isinstance(warmup, int | float) and 0 <= warmup < 1):
+        refuse("warmup", warmup, "a share from 0 to below 1, or 'mser'")
+
+
+def _replications(system, numbers, requests, seed, metrics, jobs, progress, options):
+    """A row a flow and metric, a column a replication."""
+    if len(numbers) < 2 and numbers.start == 0:
+        raise ExperimentError(
+            f"replications: {len(numbers)} was given; an interval needs at least 2"
+        )
+    plan = system if isinstance(system, Plan) else system.plan()
+    options = {"keep": "summary" if options.get("engine") != "simpy" else "requests", **options}
+
+    def one(number):
+        run = simulate(plan, requests, seed + (number << 32), **options)
+        return run.summary().set_index(["flow", "metric", "unit"]).value
+
+    # The kernel lets go of the interpreter's lock, so threads share its machine code and memory.
+    prefer = "processes" if options.get("engine") == "simpy" else "threads"
+    done = Parallel(n_jobs=jobs, prefer=prefer)(
+        delayed(one)(number) for number in tqdm(numbers, unit=" runs", disable=not progress)
+    )
+    values = pd.concat(done, axis=1, keys=list(numbers))
+    if metrics is not None:
+        known = values.index.get_level_values("metric")
+        if unknown := set(metrics) - set(known):
+            raise ExperimentError(
+                f"metrics: {sorted(unknown)} are not known; expected some of {sorted(set(known))}"
+            )
+        values = values[known.isin(metrics)]
+    return values
+
+
+def _interval(values, seed):
+    n = values.shape[1]
+    spread = student.ppf(0.975, n - 1) * values.std(axis=1, ddof=1) / np.sqrt(n)
+    table = pd.DataFrame({"mean": values.mean(axis=1), "half_width": spread}).reset_index()
+    table = table[["flow", "metric", "mean", "half_width", "unit"]]
+    table.insert(4, "n", n)
+    return table.assign(seed=seed)
+
+
+def _request_frame(plan, whole, times, skipped):
+    names = [flow.name for flow in plan.flows]
+    return pd.DataFrame(
+        {
+            "flow": pd.Categorical.from_codes(whole[:, 0], names),
+            "index": whole[:, 1],
+            "arrived_ms": times[:, 0],
+            "replied_ms": times[:, 1],
+            "completed_ms": times[:, 2],
+            "outcome": pd.Categorical.from_codes(whole[:, 3], OUTCOMES),
+            "answer": pd.Categorical.from_codes(whole[:, 2], OUTCOMES),
+            "attempts": whole[:, 4],
+            "undone": whole[:, 5],
+            "counted": np.arange(len(times)) >= skipped,
+        }
+    )
+
+
+def _service_frame(plan, rows, window):
+    frame = pd.DataFrame(
+        rows, columns=["held_ms", "working_ms", "wait_ms", "max_queue", "handled", "rejected"]
+    )
+    frame.insert(0, "service", [service.name for service in plan.services])
+    workers = np.array([service.workers for service in plan.services], float)
+    workers[workers == UNLIMITED] = np.nan
+    length = max(window[1] - window[0], np.finfo(float).tiny)
+    return pd.DataFrame(
+        {
+            "service": frame.service,
+            "workers": workers,
+            "utilisation": frame.held_ms / length / workers,
+            "working": frame.working_ms / length / workers,
+            "mean_busy": frame.held_ms / length,
+            "mean_wait_ms": frame.wait_ms / frame.handled.clip(lower=1),
+            "max_queue": frame.max_queue.astype(int),
+            "handled": frame.handled.astype(int),
+            "rejected": frame.rejected.astype(int),
+        }
+    )
+
+
+def _step_frame(plan, rows):
+    frame = pd.DataFrame(
+        rows, columns=["handled", "failed", "rejected", "undone", "wait_ms", "held_ms"]
+    )
+    counts = ["handled", "failed", "rejected", "undone"]
+    frame[counts] = frame[counts].astype(int)
+    frame.insert(0, "flow", [plan.flows[step.flow].name for step in plan.steps])
+    frame.insert(1, "step", [step.key for step in plan.steps])
+    handled = frame.handled.clip(lower=1)
+    frame["mean_wait_ms"] = frame.pop("wait_ms") / handled
+    frame["mean_held_ms"] = frame.pop("held_ms") / handled
+    return frame
+
+
+def _summary(plan, measure, batches):
+    """`measure(flow or None, batch or None)` gives the metrics of one part of the run."""
+    rows = []
+    flows = [(flow.name, number) for number, flow in enumerate(plan.flows)]
+    for name, number in [*flows, ("all", None)]:
+        whole, n = measure(number, None)
+        parts = pd.DataFrame([measure(number, batch)[0] for batch in range(batches)])
+        spread = student.ppf(0.975, batches - 1) if batches > 1 else np.nan
+        half_width = spread * parts.std(ddof=1) / np.sqrt(batches)
+        for metric, value in whole.items():
+            unit = UNITS.get(metric, "ms" if metric.endswith("_ms") else "share")
+            rows.append((name, metric, value, half_width[metric], n, unit))
+    return pd.DataFrame(rows, columns=["flow", "metric", "value", "half_width", "n", "unit"])
+
+
+def _named(response, completion, inconsistency, throughput, shares, undone):
+    return {
+        **{f"response_{name}_ms": value for name, value in response.items()},
+        **{f"completion_{name}_ms": value for name, value in completion.items()},
+        "inconsistency_mean_ms": inconsistency,
+        "throughput_per_s": throughput,
+        **{f"{name}_share": share for name, share in zip(OUTCOMES, shares, strict=True)},
+        "undone_mean": undone,
+    }
+
+
+def _summary_of_rows(plan, whole, times, skipped, batches, window):
+    n = len(times)
+    part = np.full(n, -1)
+    part[skipped:] = np.arange(n - skipped) * batches // (n - skipped)
+    starts = np.append(
+        times[skipped + np.searchsorted(part[skipped:], range(batches)), 0], window[1]
+    )
+
+    def described(values):
+        if len(values) == 0:
+            return dict.fromkeys(("mean", *QUANTILES), np.nan)
+        quantiles = np.quantile(values, list(QUANTILES.values()))
+        return {"mean": values.mean(), **dict(zip(QUANTILES, quantiles, strict=True))}
+
+    def measure(flow, batch):
+        of_flow = np.full(n, True) if flow is None else whole[:, 0] == flow
+        chosen = of_flow & (part >= 0 if batch is None else part == batch)
+        begin, end = window if batch is None else (starts[batch], starts[batch + 1])
+        rows, stamps = whole[chosen], times[chosen]
+        arrived, replied, completed = stamps.T
+        reply, outcome = rows[:, 2], rows[:, 3]
+        ended = (times[:, 2] >= begin) & (times[:, 2] <= end) & of_flow & (whole[:, 3] == OK)
+        count = max(len(rows), 1)
+        return _named(
+            described((replied - arrived)[reply == OK]),
+            described((completed - arrived)[outcome == OK]),
+            _mean((completed - replied)[outcome != REJECTED]),
+            1000 * ended.sum() / (end - begin) if end > begin else np.nan,
+            [(outcome == kind).sum() / count for kind in (OK, FAILED, REJECTED)],
+            rows[:, 5].sum() / count,
+        ), len(rows)
+
+    return _summary(plan, measure, batches)
+
+
+def _summary_of_sums(plan, outcome):
+    from models.engine import compiled as c
+
+    edges = ((np.arange(c.BINS + 1) + c.LOWEST) << 45).view(np.float64)
+    edges[0] = 0.0
+    starts = outcome.batch_from_ms
+
+    def described(total, count, histogram):
+        if count == 0:
+            return dict.fromkeys(("mean", *QUANTILES), np.nan)
+        below = np.append(0, np.cumsum(histogram))
+        quantiles = np.interp(np.array(list(QUANTILES.values())) * count, below, edges)
+        return {"mean": total / count, **dict(zip(QUANTILES, quantiles, strict=True))}
+
+    def measure(flow, batch):
+        flows = slice(None) if flow is None else slice(flow, flow + 1)
+        parts = slice(None) if batch is None else slice(batch, batch + 1)
+        sums = outcome.sums[parts, flows].sum(axis=(0, 1))
+        histograms = outcome.histograms[parts, flows].sum(axis=(0, 1))
+        begin, end = (starts[0], starts[-1]) if batch is None else starts[batch : batch + 2]
+        count = max(sums[c.A_COUNT], 1)
+        failed, rejected = sums[c.A_FAILED] / count, sums[c.A_REJECTED] / count
+        return _named(
+            described(sums[c.A_RESPONSE], sums[c.A_ANSWERED], histograms[0]),
+            described(sums[c.A_COMPLETION], sums[c.A_DONE], histograms[1]),
+            sums[c.A_GAP] / sums[c.A_ADMITTED] if sums[c.A_ADMITTED] else np.nan,
+            1000 * sums[c.A_THROUGHPUT] / (end - begin) if end > begin else np.nan,
+            [sums[c.A_DONE] / count, failed, rejected],
+            sums[c.A_UNDONE] / count,
+        ), int(sums[c.A_COUNT])
+
+    return _summary(plan, measure, len(outcome.sums))
+
+
+def _mean(values):
+    return values.mean() if len(values) else np.nan
