@@ -1,0 +1,53 @@
+/* Makes each static chart live when it nears the viewport. The library is loaded once, from beside
+   this file, so that it also works from file:// and without any other host. */
+(function () {
+  "use strict";
+  const folder = document.currentScript.src.replace(/[^/]*$/, "");
+  let library = null;
+
+  function load() {
+    library ??= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = folder + "vega.js";
+      script.onload = resolve;
+      script.onerror = reject;
+      document.head.append(script);
+    });
+    return library;
+  }
+
+  async function enliven(box) {
+    await load();
+    const spec = JSON.parse(box.querySelector("script").textContent);
+    const place = document.createElement("div");
+    place.className = "live";
+    place.setAttribute("role", "img");
+    place.setAttribute("aria-label", box.dataset.alt);
+    const picture = box.querySelector("svg");
+    const height = picture.getBoundingClientRect().height;
+    place.style.minHeight = height + "px"; // no jump while it is drawn
+    picture.replaceWith(place);
+    const tooltip = { disableDefaultStyle: true };
+    const options = { mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false, tooltip };
+    try {
+      box.chart = (await window.vegaEmbed(place, spec, options)).view;
+      for (const input of box.querySelectorAll(".vega-bind input")) place.removeAttribute("role");
+      box.dataset.live = "yes";
+    } catch (error) {
+      place.replaceWith(picture);
+      console.error(error);
+    }
+    place.style.minHeight = "";
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const near = new IntersectionObserver((entries) => {
+      for (const entry of entries) {
+        if (!entry.isIntersecting) continue;
+        near.unobserve(entry.target);
+        enliven(entry.target);
+      }
+    }, { rootMargin: "400px" });
+    for (const box of document.querySelectorAll(".chart")) near.observe(box);
+  });
+})();
