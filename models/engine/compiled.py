@@ -168,6 +168,9 @@ def draw(steps, values, distributions, seed, step, which, index, purpose):
     kind = steps[step, S_KIND + which]
     if kind == draws.DETERMINISTIC:
         return distributions[step, which, 0]
+    if kind == draws.EXPONENTIAL:  # as in `sample`, but without a call
+        first, _ = draws.uniforms(seed, steps[step, S_STREAM], index, 0, purpose, 0)
+        return -distributions[step, which, 0] * draws.log(first)
     return draws.sample(
         kind,
         distributions[step, which, 0],
@@ -348,6 +351,16 @@ def kernel(
                     clocks[frame, ASKED] = now
                     if steps[step, S_MODE] != MESSAGE:
                         resources[service, R_CALLS] += 1
+                    if (
+                        resources[service, R_USERS] < resources[service, R_CAPACITY]
+                        and resources[service, R_HEAD] < 0
+                        and urgent_head == urgent_tail
+                        and soon_head == soon_tail
+                        and (heap_size == 0 or heap_times[0] > now)
+                    ):  # nothing else happens at this instant: go on at once
+                        resources[service, R_USERS] += 1
+                        state = GRANTED
+                        continue
                     frames[frame, STATE] = GRANTED
                     queue_for(resources, service, frames, frame)
                     first = grant(resources, service, frames)
@@ -458,8 +471,9 @@ def kernel(
                     )
                     if resources[service, R_CAPACITY] != UNLIMITED:
                         resources[service, R_USERS] -= 1
-                        soon[soon_tail & mask] = ~service
-                        soon_tail += 1
+                        if resources[service, R_HEAD] >= 0:  # else nobody to give the place to
+                            soon[soon_tail & mask] = ~service
+                            soon_tail += 1
                 if requests[request, POSITION] >= warmup:
                     by_step[step, N_HANDLED] += 1
                     by_step[step, N_FAILED] += failed
