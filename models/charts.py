@@ -120,9 +120,7 @@ def interval(
 ) -> alt.Chart:
     """The 95 % interval `mean ± half_width`, as a band along a line or as bars at points."""
     ends = data.assign(low=data[mean] - data[half_width], high=data[mean] + data[half_width])
-    base = alt.Chart(ends).encode(
-        x=f"{x}:Q", y=alt.Y("low:Q", title=None), y2="high:Q", color=colour
-    )
+    base = alt.Chart(ends).encode(x=f"{x}:Q", y="low:Q", y2="high:Q", color=colour)
     return base.mark_area(opacity=0.2) if band else base.mark_rule(strokeWidth=2)
 
 

@@ -1,25 +1,332 @@
-"""A system as a picture, made from the data: infrastructures, services, calls and messages."""
+"""A system as a picture, made from the data.
 
+Infrastructures are boxes; the services and brokers in them stand in one column, in the order in
+which requests first reach them. To the right of the column runs one line for each caller, with a
+branch to each service that it reaches, so that no line ever crosses a box. Calls are solid,
+messages are dashed and pass through their broker. The narrow shape fits a phone.
+"""
+
+import re
+from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import pandas as pd
 
+from models import charts
 
-def draw(system: Any, requests: Any = None) -> str:
-    """The system as an SVG."""
-    return '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"></svg>'
+CALL, MESSAGE = "call", "message"
+_LEFT, _BOX, _LABEL, _LANE, _PORT = 26, 292, 66, 20, 17  # pixels: margins, box and distances
+_FRAME_TOP, _GAP, _FRAME_GAP, _RADIUS = 40, 12, 18, 9
+_WIDTH = 560
+
+
+@dataclass
+class _Node:
+    title: str
+    note: str
+    shape: str  # request, service or broker
+    infrastructure: str | None
+    y: float = 0.0
+    height: float = 0.0
+    ports: list[tuple[float, int, str]] = field(default_factory=list)  # other end, number, role
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """From one node to another; `way` is CALL or MESSAGE, `rtt_ms` None inside a frame."""
+
+    source: str
+    target: str
+    way: str
+    rtt_ms: float | None
+
+
+def draw(system: Any) -> str:
+    """The system as an SVG that follows the page's colour scheme (pure: same data, same picture)."""
+    nodes, edges = _graph(system)
+    ports = _place(system, nodes, edges)
+    lanes = _lanes(edges, ports)
+    right = _LEFT + _BOX
+    width = max(_WIDTH, right + _LABEL + _LANE * (1 + max(lanes.values(), default=0)) + 24)
+    parts: list[str] = []
+    for name, part in system.infrastructures.items():
+        inside = [node for node in nodes.values() if node.infrastructure == name]
+        if inside:
+            parts.append(_frame(part.label or name, system.network.within_ms, inside, right))
+    ends = []
+    for edge, count in edges.items():
+        line, head = _arrow(
+            edge, count, ports[edge], right + _LABEL + _LANE * lanes[edge.source, edge.way], right
+        )
+        parts.append(line)
+        ends.append(head)
+    parts += [_box(node) for node in nodes.values()] + ends
+    bottom = max(node.y + node.height for node in nodes.values()) + 34
+    ways = [way for way in (CALL, MESSAGE) if any(edge.way == way for edge in edges)]
+    for number, way in enumerate(ways):
+        parts.append(_legend(way, bottom + 24 * number))
+    height = bottom + 24 * len(ways)
+    title = f"<title>{escape(system.name)}</title><desc>{escape(describe(system))}</desc>"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="system" role="img" '
+        f'viewBox="0 0 {width:g} {height:g}" font-family="{escape(charts.FONT)}" font-size="15">'
+        f"{title}<style>{_alone()}</style>{charts.themed(''.join(parts))}</svg>"
+    )
 
 
 def plain(svg: str) -> str:
-    """The SVG with fixed colours."""
-    return svg
+    """The drawing in fixed colours of the light scheme, on white, for printing."""
+    svg = re.sub(r"var\(--[a-z-]+, (#[0-9a-f]{6})\)", r"\1", re.sub("<style>.*?</style>", "", svg))
+    return re.sub(
+        r"</desc>", '</desc><rect width="100%" height="100%" fill="#ffffff"/>', svg, count=1
+    )
 
 
 def describe(system: Any) -> str:
-    """The drawing in one or two sentences."""
-    return f"The system {system.name}."
+    """The drawing in words: who calls whom, who sends messages to whom, and where they run."""
+    places = [
+        f"{part.label or name} holds {_list([s for s, made in system.services.items() if made.infrastructure == name])}"
+        for name, part in system.infrastructures.items()
+        if any(made.infrastructure == name for made in system.services.values())
+    ]
+    ways: dict[tuple[str, str], list[str]] = {}
+    for _, parent, step in _walk(system):
+        if parent is not None and (step.via or step.service != parent.service):
+            word = f"sends messages through {step.via} to" if step.via else "calls"
+            reached = ways.setdefault((parent.service, word), [])
+            if step.service not in reached:
+                reached.append(step.service)
+    said = [f"{source} {word} {_list(reached)}" for (source, word), reached in ways.items()]
+    return ". ".join([f"{system.name}: {'; '.join(places)}", *said]) + "."
 
 
 def steps(system: Any) -> pd.DataFrame:
-    """The rows behind the drawing."""
-    return pd.DataFrame({"service": list(system.services)})
+    """The rows behind the drawing, one a step: how it is reached, over which round trip, its work."""
+    rows = []
+    for flow, parent, step in _walk(system):
+        here = parent and system.services[parent.service].infrastructure
+        there = system.services[step.service].infrastructure
+        made = system.services[step.service]
+        way = "request" if parent is None else f"message via {step.via}" if step.via else "call"
+        rows.append(
+            {
+                "flow": flow,
+                "step": step.name or step.service,
+                "service": step.service,
+                "reached by": way,
+                "from": parent.service if parent else "",
+                "infrastructure": there,
+                "round trip (ms)": _rtt_ms(system, here, there) if parent else None,
+                "work, mean (ms)": step.work.mean_ms,
+                "workers": made.workers,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _walk(system: Any):
+    """Every step, depth first: flow, the step above or None, step."""
+
+    def below(flow, parent, step):
+        yield flow, parent, step
+        for child in step.then:
+            yield from below(flow, step, child)
+
+    for name, flow in system.flows.items():
+        yield from below(name, None, flow.root)
+
+
+def _rtt_ms(system: Any, here: str, there: str) -> float:
+    if here == there:
+        return system.network.within_ms
+    return next(link.rtt_ms for link in system.network.between if set(link.ends) == {here, there})
+
+
+def _graph(system: Any) -> tuple[dict[str, _Node], dict[_Edge, int]]:
+    """The nodes in the order in which requests reach them, and how often each edge is used."""
+    found: dict[str, _Node] = {}
+    edges: dict[_Edge, int] = {}
+
+    def reach_service(name):
+        made = system.services[name]
+        workers = (
+            "unlimited workers" if made.workers == "unlimited" else _count(made.workers, "worker")
+        )
+        note = f"{made.team} · {workers}" if made.team else workers
+        found.setdefault(f"service {name}", _Node(name, note, "service", made.infrastructure))
+        return f"service {name}", made.infrastructure
+
+    def reach_broker(name):
+        made = system.brokers[name]
+        note = (
+            "broker, one shared queue"
+            if made.partitions is None
+            else f"broker, {_count(made.partitions, 'partition')}"
+        )
+        found.setdefault(f"broker {name}", _Node(name, note, "broker", made.infrastructure))
+        return f"broker {name}", made.infrastructure
+
+    def connect(source, target, way):
+        (one, here), (other, there) = source, target
+        apart = here is not None and here != there
+        edge = _Edge(one, other, way, _rtt_ms(system, here, there) if apart else None)
+        edges[edge] = edges.get(edge, 0) + 1
+
+    for flow, parent, step in _walk(system):
+        if parent is None:
+            rate = (
+                f"{system.flows[flow].rate_per_s:,g} requests/s"
+                if system.flows[flow].rate_per_s
+                else "requests"
+            )
+            found[f"flow {flow}"] = _Node(flow.replace("_", " "), rate, "request", None)
+            connect((f"flow {flow}", None), reach_service(step.service), CALL)
+        elif step.via:
+            broker = reach_broker(step.via)
+            connect(reach_service(parent.service), broker, MESSAGE)
+            connect(broker, reach_service(step.service), MESSAGE)
+        elif step.service != parent.service:
+            connect(reach_service(parent.service), reach_service(step.service), CALL)
+    order = {name: number for number, name in enumerate([None, *system.infrastructures])}
+    ranked = sorted(found.items(), key=lambda item: order[item[1].infrastructure])
+    return dict(ranked), edges
+
+
+def _place(system: Any, nodes: dict[str, _Node], edges: dict[_Edge, int]):
+    """Set each node's y and height; returns the y of both ends of each edge."""
+    rank = {name: number for number, name in enumerate(nodes)}
+    sides: dict[str, dict[tuple, None]] = {name: {} for name in nodes}
+    for edge in edges:
+        # A caller's branches leave from one port; each arrival has its own.
+        sides[edge.source][1, "out", edge.way] = None
+        sides[edge.target][
+            0 if rank[edge.source] < rank[edge.target] else 2, rank[edge.source], edge.way
+        ] = None
+    y, last = 8.0, None
+    port_y: dict[tuple, float] = {}
+    for name, node in nodes.items():
+        if node.infrastructure != last:
+            y += (_FRAME_GAP if last else 0) + _FRAME_TOP + 12
+            last = node.infrastructure
+        ports = sorted(sides[name], key=lambda port: (port[0], str(port[1]).zfill(4), port[2]))
+        node.y, node.height = y, max(50.0, _PORT * (len(ports) + 1))
+        for number, port in enumerate(ports, 1):
+            port_y[name, port[1], port[2]] = y + node.height * number / (len(ports) + 1)
+        y += node.height + _GAP
+    return {
+        edge: (
+            port_y[edge.source, "out", edge.way],
+            port_y[edge.target, rank[edge.source], edge.way],
+        )
+        for edge in edges
+    }
+
+
+def _lanes(edges: dict[_Edge, int], ports) -> dict[tuple[str, str], int]:
+    """The vertical line of each caller: short ones inside, none over another."""
+    spans: dict[tuple[str, str], tuple[float, float]] = {}
+    for edge in edges:
+        low, high = spans.get((edge.source, edge.way), (float("inf"), 0.0))
+        spans[edge.source, edge.way] = (min(low, *ports[edge]), max(high, *ports[edge]))
+    lanes: dict[tuple[str, str], int] = {}
+    for name, (low, high) in sorted(spans.items(), key=lambda item: item[1][1] - item[1][0]):
+        taken = {
+            lanes[other]
+            for other in lanes
+            if spans[other][0] <= high + _PORT and low <= spans[other][1] + _PORT
+        }
+        lanes[name] = next(lane for lane in range(len(spans)) if lane not in taken)
+    return lanes
+
+
+def _frame(label: str, within_ms: float, inside: list[_Node], right: float) -> str:
+    top = inside[0].y - _FRAME_TOP
+    height = inside[-1].y + inside[-1].height + 12 - top
+    return (
+        f'<rect x="8" y="{top:g}" width="{right + 10:g}" height="{height:g}" rx="12" '
+        f'fill="{charts.PANEL}" stroke="{charts.LINE}"/>'
+        f'<text x="{_LEFT}" y="{top + 25:g}" font-weight="600" fill="{charts.INK_COLOUR}">'
+        f'{escape(label)}<tspan dx="8" font-size="12.5" font-weight="400" fill="{charts.SOFT}">'
+        f"round trip {within_ms:g} ms</tspan></text>"
+    )
+
+
+def _box(node: _Node) -> str:
+    corner = {"service": 7, "broker": node.height / 2, "request": node.height / 2}[node.shape]
+    stroke = {
+        "service": charts.SOFT,
+        "broker": charts.COLOUR["asynchronous"],
+        "request": charts.LINE,
+    }
+    inset = 8 if node.shape == "service" else 20
+    middle = node.y + node.height / 2
+    return (
+        f'<rect x="{_LEFT}" y="{node.y:g}" width="{_BOX}" height="{node.height:g}" rx="{corner:g}" '
+        f'fill="{charts.PAPER}" stroke="{stroke[node.shape]}" stroke-width="1.25"/>'
+        f'<text x="{_LEFT + inset + 6}" y="{middle - 3:g}" font-weight="600" '
+        f'fill="{charts.INK_COLOUR}">{escape(node.title)}</text>'
+        f'<text x="{_LEFT + inset + 6}" y="{middle + 15:g}" font-size="12.5" '
+        f'fill="{charts.SOFT}">{escape(node.note)}</text>'
+    )
+
+
+def _arrow(edge: _Edge, count: int, ends: tuple[float, float], lane: float, right: float):
+    """The line, and its head with what stands beside it."""
+    start, end = ends
+    way = 1 if end > start else -1
+    turn = min(_RADIUS, abs(end - start) / 2)
+    path = (
+        f"M{right:g} {start:g}H{lane - turn:g}Q{lane:g} {start:g} {lane:g} {start + way * turn:g}"
+        f"V{end - way * turn:g}Q{lane:g} {end:g} {lane - turn:g} {end:g}H{right + 8:g}"
+    )
+    colour = _colour(edge)
+    line = f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.75"{_dash(edge.way)}/>'
+    head = f'<path d="M{right + 1:g} {end:g}l9 -4.5v9z" fill="{colour}"/>'
+    notes = [f"{edge.rtt_ms:g} ms"] if edge.rtt_ms is not None else []
+    notes += [f"×{count}"] if count > 1 else []
+    if notes:
+        head += (
+            f'<text x="{right + 13:g}" y="{end - 4:g}" font-size="12" fill="{charts.SOFT}">'
+            f"{' '.join(notes)}</text>"
+        )
+    return line, head
+
+
+def _legend(way: str, y: float) -> str:
+    words = {
+        CALL: "call: the caller waits for the answer",
+        MESSAGE: "message: through the broker, nobody waits",
+    }
+    colour = charts.COLOUR["synchronous" if way == CALL else "asynchronous"]
+    return (
+        f'<path d="M{_LEFT} {y - 5:g}h34" stroke="{colour}" stroke-width="1.75"{_dash(way)}/>'
+        f'<path d="M{_LEFT + 42} {y - 5:g}l-9 -4.5v9z" fill="{colour}"/>'
+        f'<text x="{_LEFT + 54}" y="{y:g}" font-size="12.5" fill="{charts.SOFT}">{words[way]}</text>'
+    )
+
+
+def _colour(edge: _Edge) -> str:
+    if edge.source.startswith("flow "):
+        return charts.SOFT
+    return charts.COLOUR["synchronous" if edge.way == CALL else "asynchronous"]
+
+
+def _dash(way: str) -> str:
+    return ' stroke-dasharray="6 4"' if way == MESSAGE else ""
+
+
+def _alone() -> str:
+    """The dark scheme for a drawing that is a document of its own; in a page, the page's holds."""
+    pairs = [(f"--{name}", dark) for name, (_, dark) in charts.INK.items()]
+    pairs += [(f"--stage-{name}", dark) for name, (_, dark) in charts.STAGES.items()]
+    dark = "".join(f"{name}:{colour};" for name, colour in pairs)
+    return f"@media (prefers-color-scheme:dark){{svg.system:root{{{dark}background:{charts.INK['paper'][1]}}}}}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def _list(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

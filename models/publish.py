@@ -123,9 +123,9 @@ def chart(
     _display(record, charts.html(spec, alt, key), alt, charts.png(spec))
 
 
-def drawing(key: str, system: Any, *, alt: str | None = None, requests: Any = None) -> None:
+def drawing(key: str, system: Any, *, alt: str | None = None) -> None:
     """Publish the drawing of a system as a figure. Without `alt`, the system's own description."""
-    svg = drawings.draw(system, requests)
+    svg = drawings.draw(system)
     record = {
         "kind": "chart",
         "key": _checked(key),
