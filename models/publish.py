@@ -26,7 +26,8 @@ import vl_convert
 import yaml
 from IPython.display import display
 
-from models import charts, drawing as drawings
+from models import charts
+from models import drawing as drawings
 
 MIME = "application/vnd.decoupling+json"
 VERDICTS = ("holds", "holds only if", "does not hold here")

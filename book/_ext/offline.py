@@ -25,10 +25,16 @@ def drop_external(app, pagename, templatename, context, doctree):
     for kind in ("script_files", "css_files"):
         context[kind] = [asset for asset in context.get(kind, []) if _local(asset)]
     context["metatags"] = POLICY + context.get("metatags", "")
+    context["default_mode"] = "auto"
+    # Under file:// a browser refuses to preload fonts, with an error in its console.
+    context["theme_fontawesome_preload"] = False
 
 
 def _local(asset) -> bool:
-    return "//" not in str(getattr(asset, "filename", asset) or "")
+    """Whether it is ours; thebe, which would load from elsewhere, is not used either."""
+    named = str(getattr(asset, "filename", None) or asset)
+    inline = str(getattr(asset, "attributes", {}).get("body", ""))
+    return "//" not in named and "thebe" not in (named + inline).lower()
 
 
 def write_libraries(app: Sphinx, error: Exception | None) -> None:
