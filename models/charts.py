@@ -99,20 +99,12 @@ def stage_colour(
 def direct_labels(
     data: pd.DataFrame, x: str, y: str, label: str, colour: Any, where: str = "last"
 ) -> alt.Chart:
-    """The names of the lines, written at their `last` (or `first`) point. Layer it over them.
-
-    Leave room for the names with `.properties(padding={"right": room(data[label])})`.
-    """
+    """The names of the lines, written at their `last` (or `first`) point. Layer it over them."""
     ordered = data.sort_values(x).groupby(label, sort=False)
     ends = ordered.tail(1) if where == "last" else ordered.head(1)
     side = {"align": "left", "dx": 7} if where == "last" else {"align": "right", "dx": -7}
     mark = alt.Chart(ends).mark_text(baseline="middle", fontWeight=600, clip=False, **side)
     return mark.encode(x=f"{x}:Q", y=f"{y}:Q", text=f"{label}:N", color=colour)
-
-
-def room(names: Any) -> int:
-    """Pixels that the longest of the direct labels needs."""
-    return 14 + round(6.8 * max(len(str(name)) for name in names))
 
 
 def interval(

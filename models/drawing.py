@@ -16,9 +16,9 @@ import pandas as pd
 from models import charts
 
 CALL, MESSAGE = "call", "message"
-_LEFT, _BOX, _LABEL, _LANE, _PORT = 26, 292, 66, 20, 17  # pixels: margins, box and distances
+_LEFT, _BOX, _LABEL, _LANE, _PORT = 22, 262, 62, 18, 17  # pixels: margins, box and distances
 _FRAME_TOP, _GAP, _FRAME_GAP, _RADIUS = 40, 12, 18, 9
-_WIDTH = 560
+_WIDTH = 440
 
 
 @dataclass

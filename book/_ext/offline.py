@@ -6,6 +6,7 @@ enforce it, and the two libraries that pages need (formulas, charts) are put bes
 
 import importlib.util
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ POLICY = (
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'self' 'unsafe-inline' "
     "'unsafe-eval' data: blob: file:\" />"
 )
+FONT_PRELOAD = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
 
 
 def drop_external(app, pagename, templatename, context, doctree):
@@ -26,15 +28,25 @@ def drop_external(app, pagename, templatename, context, doctree):
         context[kind] = [asset for asset in context.get(kind, []) if _local(asset)]
     context["metatags"] = POLICY + context.get("metatags", "")
     context["default_mode"] = "auto"
-    # Under file:// a browser refuses to preload fonts, with an error in its console.
-    context["theme_fontawesome_preload"] = False
 
 
 def _local(asset) -> bool:
-    """Whether it is ours; thebe, which would load from elsewhere, is not used either."""
-    named = str(getattr(asset, "filename", None) or asset)
-    inline = str(getattr(asset, "attributes", {}).get("body", ""))
-    return "//" not in named and "thebe" not in (named + inline).lower()
+    return "//" not in str(getattr(asset, "filename", None) or "")
+
+
+def without_thebe(app: Sphinx, config) -> None:
+    """Jupyter Book always loads sphinx-thebe, which names another host in every page."""
+    for listeners in list(app.events.listeners.values()):
+        for listener in list(listeners):
+            if listener.handler.__module__.startswith("sphinx_thebe"):
+                app.disconnect(listener.id)
+
+
+def drop_preloads(folder: Path) -> None:
+    """Under file:// a browser refuses to preload fonts and says so in its console."""
+    for page in folder.rglob("*.html"):
+        text = page.read_text("utf-8")
+        page.write_text(FONT_PRELOAD.sub("", text), "utf-8")
 
 
 def write_libraries(app: Sphinx, error: Exception | None) -> None:
@@ -44,6 +56,7 @@ def write_libraries(app: Sphinx, error: Exception | None) -> None:
     static = Path(app.outdir) / "_static"
     (static / "schemes.css").write_text(charts.stylesheet(), "utf-8")
     shutil.copyfile(_mathjax(), static / "tex-svg.js")
+    drop_preloads(Path(app.outdir))
     (static / "vega.js").write_text(_vega(Path(app.outdir).parent), "utf-8")
 
 
@@ -71,6 +84,7 @@ def declare_stylesheet(app: Sphinx) -> None:
 
 def setup(app: Sphinx) -> dict:
     app.config.mathjax_path = "tex-svg.js"
+    app.connect("config-inited", without_thebe, priority=1)
     app.connect("builder-inited", declare_stylesheet)
     app.connect("html-page-context", drop_external, priority=999)
     app.connect("build-finished", write_libraries)

@@ -5,9 +5,11 @@ taken from the executed notebook when the page is written, so it cannot be stale
 and all pages are written at every build. An unknown name ends the build.
 """
 
+import base64
 import csv
 import html
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -56,7 +58,7 @@ class Chart(SphinxDirective):
 
     required_arguments = 1
     has_content = True
-    option_spec = {"name": directives.unchanged, "class": directives.class_option}
+    option_spec: ClassVar = {"name": directives.unchanged, "class": directives.class_option}
 
     def run(self):
         names = split(self.arguments[0], self.env.docname)
@@ -81,7 +83,7 @@ class Table(SphinxDirective):
 
     required_arguments = 1
     has_content = True
-    option_spec = {"name": directives.unchanged}
+    option_spec: ClassVar = {"name": directives.unchanged}
 
     def run(self):
         names = split(self.arguments[0], self.env.docname)
@@ -152,8 +154,6 @@ class Fill(SphinxPostTransform):
         return self.picture(node, bundle)
 
     def picture(self, node, bundle):
-        import base64
-
         folder = Path(self.app.outdir) / "_images_published"
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{node['notebook']}-{node['key']}.png"
@@ -190,8 +190,9 @@ class Fill(SphinxPostTransform):
         for _ in columns:
             group += nodes.colspec("", colwidth=1)
 
+        right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
+
         def row(items):
-            right = [isinstance(item, int | float) for item in items]
             return nodes.row(
                 "",
                 *(
