@@ -1,0 +1,275 @@
+"""Two engines, one truth: on random plans both give the same times for every request."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from models.engine import compiled, draws
+from models.engine.plan import (
+    CALL,
+    LOCAL,
+    MESSAGE,
+    NO_LIMIT,
+    NONE,
+    NOTHING,
+    PROFILE,
+    RENEWAL,
+    ROOT,
+    TIMESTAMPS,
+    Draw,
+    FlowPlan,
+    Plan,
+    ServicePlan,
+    StepPlan,
+)
+from models.engine.reference import Simulation
+from models.experiment import compare, mser5, replicate, simulate
+
+times_ms = st.sampled_from([0.0, 0.5, 1.0, 1.7])
+distributions = st.one_of(
+    times_ms.map(lambda m: Draw(draws.DETERMINISTIC, m)),
+    times_ms.map(lambda m: Draw(draws.EXPONENTIAL, m)),
+    st.integers(1, 5).map(lambda k: Draw(draws.ERLANG, 1.0 / k, k)),
+    st.just(Draw(draws.HYPEREXPONENTIAL, 0.2, 3.0, 0.4)),
+    st.just(Draw(draws.LOGNORMAL, 0.0, 0.7)),
+    st.just(Draw(draws.UNIFORM, 0.2, 1.0)),
+    st.just(Draw(draws.PARETO, 0.5, 1 - (1 / 40) ** 1.5, -1 / 1.5)),
+    st.just(Draw(draws.EMPIRICAL, 0.0, 3.0, 0.0, (0.25, 1.0, 2.5))),
+)
+
+
+@st.composite
+def plans(draw, may_fail=True):
+    """Trees of calls and messages on shared services; ties are made likely on purpose."""
+    services = draw(st.integers(1, 4))
+    lanes = draw(st.integers(1, 3))
+    service_of: list = []
+    built: dict = {}
+
+    def add(flow, parent, depth, may_call):
+        number = len(service_of)
+        mode = ROOT
+        service = draw(st.integers(0, services - 1))
+        if parent != NONE:
+            mode = draw(st.sampled_from([CALL, MESSAGE, LOCAL])) if may_call else MESSAGE
+            if mode == CALL and service <= service_of[parent]:
+                mode = MESSAGE  # calls go up, so that held workers cannot wait for each other
+            if mode == LOCAL:
+                service = service_of[parent]
+        service_of.append(service)
+        count = draw(st.integers(0, 3)) if depth < 3 else 0
+        children = tuple(add(flow, number, depth + 1, True) for _ in range(count))
+        partitioned = mode == MESSAGE and draw(st.booleans())
+        built[number] = StepPlan(
+            number=number,
+            key=f"s{number}",
+            flow=flow,
+            parent=parent,
+            service=service,
+            stream=draws.stream(f"f{flow}", f"s{number}"),
+            mode=mode,
+            work=draw(distributions),
+            fails=draw(st.sampled_from([0.0, 0.0, 0.2])) if may_fail else 0.0,
+            undo=draw(st.none() | distributions) if may_fail else None,
+            in_parallel=draw(st.booleans()),
+            children=children,
+            network=NOTHING if mode in (LOCAL, ROOT) else draw(distributions),
+            ack=draw(distributions) if mode == MESSAGE else NOTHING,
+            delivery=draw(distributions) if mode == MESSAGE else NOTHING,
+            partitions=7 if partitioned else 0,
+            lanes=lanes if partitioned else 0,
+            first_lane=0,
+        )
+        return number
+
+    flows = []
+    for flow in range(draw(st.integers(1, 2))):
+        root = add(flow, NONE, 0, True)
+        kind = draw(st.sampled_from([RENEWAL, RENEWAL, TIMESTAMPS, PROFILE]))
+        flows.append(
+            FlowPlan(
+                name=f"f{flow}",
+                stream=draws.stream(f"f{flow}"),
+                root=root,
+                arrivals=kind,
+                gap=Draw(draws.EXPONENTIAL, 2.0) if kind == PROFILE else draw(distributions),
+                size=draw(st.sampled_from([1, 1, 3])),
+                times_ms=tuple(sorted(draw(st.lists(st.integers(0, 40).map(float), min_size=1))))
+                if kind == TIMESTAMPS
+                else (),
+                starts_ms=(0.0, 20.0, 30.0) if kind == PROFILE else (),
+                factors=(1.0, 0.0, 4.0) if kind == PROFILE else (),
+                period_ms=draw(st.sampled_from([0.0, 50.0])) if kind == PROFILE else 0.0,
+            )
+        )
+    places = tuple(
+        ServicePlan(
+            f"v{i}",
+            draw(st.integers(0, 3)),
+            draw(st.sampled_from([NO_LIMIT, NO_LIMIT, 0, 2])) if may_fail else NO_LIMIT,
+        )
+        for i in range(services)
+    )
+    return Plan("random", places, tuple(flows), tuple(built[i] for i in range(len(built))), lanes)
+
+
+def times_of(measures):
+    return np.array(
+        [(r.arrived_ms, r.replied_ms, r.completed_ms) for r in measures.requests]
+    ).reshape(-1, 3)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(plan=plans(), seed=st.integers(0, 2**63 - 1), warmup=st.integers(0, 5))
+def test_both_engines_give_identical_requests(plan, seed, warmup):
+    reference = Simulation(plan, 60, seed, warmup).run()
+    outcome = compiled.run(plan, 60, seed, warmup, 5)
+    n = outcome.arrived
+    assert n == len(reference.requests) == outcome.done
+    assert np.array_equal(times_of(reference), outcome.times[:n])
+    whole = [
+        (r.flow, r.index, r.answer, r.outcome, r.attempts, r.undone) for r in reference.requests
+    ]
+    assert np.array_equal(np.array(whole).reshape(-1, 6), outcome.whole[:n])
+    services = np.array([list(vars(record).values()) for record in reference.services])
+    steps = np.array([list(vars(record).values()) for record in reference.steps])
+    assert np.allclose(services, outcome.services, rtol=1e-12, atol=1e-9)
+    assert np.allclose(steps, outcome.steps, rtol=1e-12, atol=1e-9)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(plan=plans(), seed=st.integers(0, 1000))
+def test_everything_that_arrived_ends_once_and_in_order_of_time(plan, seed):
+    outcome = compiled.run(plan, 200, seed)
+    n = outcome.arrived
+    arrived, replied, completed = outcome.times[:n].T
+    assert outcome.done == n
+    assert np.all(arrived <= replied) and np.all(replied <= completed)
+    assert np.all(np.diff(arrived) >= 0)
+    assert set(np.unique(outcome.whole[:n, 3])) <= {0, 1, 2}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(plan=plans(may_fail=False), seed=st.integers(0, 1000))
+def test_what_cannot_fail_does_not_fail(plan, seed):
+    outcome = compiled.run(plan, 200, seed)
+    assert np.all(outcome.whole[: outcome.arrived, 2:4] == 0)
+    assert np.all(outcome.whole[: outcome.arrived, 5] == 0)
+
+
+def step(number, parent, service, mode, work_ms, children=(), **more):
+    parts = {
+        "fails": 0.0,
+        "undo": None,
+        "in_parallel": False,
+        "network": NOTHING,
+        "ack": NOTHING,
+        "delivery": NOTHING,
+        "partitions": 0,
+        "lanes": 0,
+        "first_lane": 0,
+    }
+    return StepPlan(
+        number=number,
+        key=f"s{number}",
+        flow=0,
+        parent=parent,
+        service=service,
+        stream=draws.stream("f", f"s{number}"),
+        mode=mode,
+        work=Draw(draws.EXPONENTIAL, work_ms),
+        children=children,
+        **(parts | more),
+    )
+
+
+def poisson(rate_per_ms):
+    gap = Draw(draws.EXPONENTIAL, 1 / rate_per_ms)
+    return FlowPlan("f", draws.stream("f"), 0, RENEWAL, gap, 1, (), (), (), 0.0)
+
+
+def single(workers, rate_per_ms, queue_limit=NO_LIMIT):
+    return Plan(
+        "single",
+        (ServicePlan("a", workers, queue_limit),),
+        (poisson(rate_per_ms),),
+        (step(0, NONE, 0, ROOT, 1.0),),
+        0,
+    )
+
+
+def test_first_come_first_served():
+    times = compiled.run(single(1, 0.9), 5000, 3).times
+    assert np.all(np.diff(times[:, 2]) > 0)  # with one worker nobody overtakes
+
+
+def test_littles_law_holds_in_the_simulation():
+    run = simulate(single(3, 2.4), 200_000, 4, warmup=0.0)
+    frame = run.requests
+    end = frame.completed_ms.max()
+    events = np.concatenate([frame.arrived_ms, frame.completed_ms])
+    change = np.repeat([1, -1], len(frame))
+    order = np.argsort(events, kind="stable")
+    present = np.cumsum(change[order])[:-1]
+    mean_number = np.sum(present * np.diff(events[order])) / end
+    sojourn = (frame.completed_ms - frame.arrived_ms).mean()
+    assert mean_number == pytest.approx(len(frame) / end * sojourn, rel=1e-9)
+
+
+def test_streamed_summary_agrees_with_the_rows():
+    plan = single(2, 1.5)
+    rows = simulate(plan, 100_000, 5).summary()
+    streamed = simulate(plan, 100_000, 5, keep="summary").summary()
+    # quantiles come from bins of 1/128 octave: never more than 0.8 % apart
+    assert np.allclose(rows.value, streamed.value, rtol=0.008, atol=1e-12)
+    exact = ~rows.metric.str.contains("_p")
+    assert np.allclose(rows.value[exact], streamed.value[exact], rtol=1e-9, atol=1e-12)
+
+
+def test_common_random_numbers_narrow_a_comparison():
+    slow, fast = single(2, 1.5), single(3, 1.5)
+    table = compare(slow, fast, 20, 5_000, seed=1, metrics=["response_mean_ms"])
+    assert (table.variance_ratio > 1.2).all()
+    assert (table["mean"] + table.half_width < 0).all()
+
+
+def test_replications_differ_and_repeat():
+    plan = single(2, 1.5)
+    first, second = (replicate(plan, 5, 2_000, seed=s, jobs=1) for s in (1, 1))
+    assert first.equals(second)
+    assert not first.equals(replicate(plan, 5, 2_000, seed=2, jobs=1))
+
+
+def test_a_target_half_width_is_reached():
+    table = replicate(single(1, 0.5), 5, 2_000, metrics=["response_mean_ms"], target=0.02, jobs=1)
+    assert (table.half_width <= 0.02 * table["mean"]).all()
+    assert table.n.min() > 5
+
+
+def test_mser5_cuts_a_visible_start_and_nothing_else():
+    noise = np.sin(np.arange(2000) * 1.7)
+    assert mser5(noise) <= 50
+    assert 180 <= mser5(noise + np.where(np.arange(2000) < 200, 30.0, 0.0)) <= 260
+
+
+def test_an_overload_ends_with_an_answer():
+    run = simulate(single(1, 2.0), 20_000, 1, keep="summary")
+    all_of = run.summary().query("flow == 'all'").set_index("metric").value
+    assert all_of.throughput_per_s == pytest.approx(1000, rel=0.05)  # one worker, 1 ms each
+    assert run.services.utilisation[0] == pytest.approx(1, abs=0.01)
+
+
+def test_the_plan_survives_json():
+    plan = single(2, 1.0)
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_progress_reports_and_growth_do_not_change_the_result():
+    plan = single(1, 2.0)  # the queue grows, so the tables grow several times
+    seen: list = []
+    times = compiled.run(plan, 20_000, 1, progress=seen.append).times
+    assert np.array_equal(times[:500], compiled.run(plan, 500, 1).times[:500])
+    assert all(a <= b for a, b in itertools.pairwise(seen))
