@@ -510,3 +510,37 @@ def order(measured: pd.DataFrame, tie: float = 0.05) -> pd.DataFrame:
         "result",
     ]
     return pd.DataFrame(rows, columns=names)
+
+
+def reason(measure: str, higher: str, lower: str) -> str:
+    """Why the model does not separate two patterns, or orders them against their ratings."""
+    atomic = {name for name, choices in PATTERNS.items() if choices[1] == "atomic"}
+    one, two = PATTERNS[higher], PATTERNS[lower]
+    if measure == "needed":
+        return (
+            "The count knows only who must be up for an answer. The rating also counts what the "
+            "services must know of each other and of the transaction."
+        )
+    if measure == "answer_ms":
+        return "The rating counts how long an answer may fail to come; the model counts its time."
+    if measure == "one_record_per_s":
+        if not {higher, lower} & atomic:
+            return "An eventual saga locks a record for one local transaction, whoever talks to whom."
+        return (
+            "Both lock their records until the end, and the end is no sooner: a chain passes all "
+            "participants one after the other, by calls or by events."
+        )
+    if one[0] == two[0] == "synchronous":
+        return (
+            "The worker at the start of the saga is held to its end, and sets the capacity: the "
+            "coordinator's, or the first participant's. Whichever of the two has more workers wins."
+        )
+    if two[0] == "asynchronous" and lower in atomic and one[0] == "synchronous":
+        return (
+            "Who sends messages holds no worker while it waits, and the model's locks do not "
+            "collide. The rating expects them to: see the measure of one record."
+        )
+    return (
+        "Each participant works as long per saga in both, so workers carry as many sagas; commits "
+        "and notes are short beside the work."
+    )
