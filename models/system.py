@@ -14,8 +14,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn
 
 import yaml
 from pydantic import (
@@ -195,9 +196,14 @@ def _named(what: str, empty: bool = False):
             if not isinstance(key, str) or not NAME.fullmatch(key) or len(key) > 100:
                 hint = "put it in quotes" if not isinstance(key, str) else "choose another"
                 _fault(
-                    ((), f"{_show(key)} is not a name for a {what}; expected at most 100 letters, "
-                         f"digits, spaces, '-' and '_'; {hint}")
-                )  # fmt: skip
+                    (
+                        (),
+                        (
+                            f"{_show(key)} is not a name for a {what}; expected at most 100 letters, "
+                            f"digits, spaces, '-' and '_'; {hint}"
+                        ),
+                    )
+                )
         return {key: {} if part is None else part for key, part in value.items()}
 
     return BeforeValidator(check)
@@ -257,7 +263,7 @@ class Part(BaseModel):
         fields = {field.alias or name: field for name, field in cls.model_fields.items()}
         if not isinstance(data, Mapping):
             _refuse(data, f"a mapping with {', '.join(fields)}")
-        lines = [
+        lines: list[tuple[tuple, str]] = [
             ((), f"{_show(key)} is not a key here; {_meant(key, fields)}")
             for key in data
             if key not in fields
@@ -339,15 +345,25 @@ class _Shape(Part):
             if abs(exact - phases) > 0.01 * phases or phases > MAX_PHASES:
                 near = min(phases, MAX_PHASES) ** -0.5
                 _fault(
-                    (("cv",), f"{self.cv:g} was found; expected 1/sqrt(phases) with 1 to "
-                              f"{MAX_PHASES} phases; the nearest is {near:.4g}")
-                )  # fmt: skip
+                    (
+                        ("cv",),
+                        (
+                            f"{self.cv:g} was found; expected 1/sqrt(phases) with 1 to "
+                            f"{MAX_PHASES} phases; the nearest is {near:.4g}"
+                        ),
+                    )
+                )
         if kind in ("uniform", "pareto") and self.low_ms is not None and self.high_ms is not None:
             if self.high_ms < self.low_ms or kind == "pareto" and self.high_ms == self.low_ms:
                 _fault(
-                    (("high_ms",), f"{self.high_ms:g} was found; "
-                                   f"expected more than low_ms, which is {self.low_ms:g}")
-                )  # fmt: skip
+                    (
+                        ("high_ms",),
+                        (
+                            f"{self.high_ms:g} was found; "
+                            f"expected more than low_ms, which is {self.low_ms:g}"
+                        ),
+                    )
+                )
             if kind == "pareto" and self.low_ms == 0:
                 _fault((("low_ms",), "0 was found; expected a time in ms above 0"))
 
@@ -467,7 +483,7 @@ class Distribution(_Shape):
         return Distribution.model_validate(data)
 
 
-NO_TIME = Distribution(distribution="deterministic", mean_ms=0.0)
+NO_TIME = Distribution.model_validate({"distribution": "deterministic", "mean_ms": 0.0})
 
 
 class Infrastructure(Part):
@@ -606,14 +622,17 @@ class Arrivals(_Shape):
             if "mean_ms" not in KINDS[self.distribution] and longest == 0.0:
                 _fault(((), "only gaps of 0 ms were found; expected some above 0"))
         if self.times_ms is not None:
-            for number, (one, next_one) in enumerate(
-                zip(self.times_ms, self.times_ms[1:], strict=False)
-            ):
+            for number, (one, next_one) in enumerate(pairwise(self.times_ms)):
                 if next_one < one:
                     _fault(
-                        (("times_ms", number + 1), f"{next_one:g} was found after {one:g}; "
-                                                   "expected times in order; sort them")
-                    )  # fmt: skip
+                        (
+                            ("times_ms", number + 1),
+                            (
+                                f"{next_one:g} was found after {one:g}; "
+                                "expected times in order; sort them"
+                            ),
+                        )
+                    )
         if self.steps is not None:
             self._check_profile(self.steps)
         return self
@@ -621,19 +640,29 @@ class Arrivals(_Shape):
     def _check_profile(self, steps):
         if steps[0].from_ms != 0:
             _fault((("steps", 0, "from_ms"), f"{steps[0].from_ms:g} was found; expected 0"))
-        for number, (one, next_one) in enumerate(zip(steps, steps[1:], strict=False)):
+        for number, (one, next_one) in enumerate(pairwise(steps)):
             if next_one.from_ms <= one.from_ms:
                 _fault(
-                    (("steps", number + 1, "from_ms"), f"{next_one.from_ms:g} was found after "
-                                                       f"{one.from_ms:g}; expected later times")
-                )  # fmt: skip
+                    (
+                        ("steps", number + 1, "from_ms"),
+                        (
+                            f"{next_one.from_ms:g} was found after "
+                            f"{one.from_ms:g}; expected later times"
+                        ),
+                    )
+                )
         if all(step.factor == 0 for step in steps):
             _fault((("steps",), "only factors of 0 were found; expected one above 0"))
         if self.period_ms is not None and self.period_ms <= steps[-1].from_ms:
             _fault(
-                (("period_ms",), f"{self.period_ms:g} was found; expected more than the last "
-                                 f"from_ms, which is {steps[-1].from_ms:g}")
-            )  # fmt: skip
+                (
+                    ("period_ms",),
+                    (
+                        f"{self.period_ms:g} was found; expected more than the last "
+                        f"from_ms, which is {steps[-1].from_ms:g}"
+                    ),
+                )
+            )
 
     def gap(self, mean_ms: float) -> Distribution:
         """The distribution of the gaps of a renewal process with this mean, in ms."""
@@ -681,17 +710,27 @@ class Flow(Part):
         stamps = self.arrivals.process == "timestamps"
         if stamps and self.rate_per_s is not None:
             _fault(
-                (("rate_per_s",), f"{self.rate_per_s:g} was found beside timestamps; "
-                                  "expected one of them; leave it out")
-            )  # fmt: skip
+                (
+                    ("rate_per_s",),
+                    (
+                        f"{self.rate_per_s:g} was found beside timestamps; "
+                        "expected one of them; leave it out"
+                    ),
+                )
+            )
         if not stamps and self.rate_per_s is None:
             _fault((("rate_per_s",), "nothing was found; expected a number above 0, per second"))
         period_ms, mean = self.arrivals.period_ms, self.arrivals.mean_factor()
         if self.rate_per_s and period_ms and self.rate_per_s * mean * period_ms < 0.1:
             _fault(
-                (("arrivals", "period_ms"), f"{period_ms:g} was found; expected a period in which "
-                                            "something arrives at least once in 10,000 times")
-            )  # fmt: skip
+                (
+                    ("arrivals", "period_ms"),
+                    (
+                        f"{period_ms:g} was found; expected a period in which "
+                        "something arrives at least once in 10,000 times"
+                    ),
+                )
+            )
         return self
 
     @property
@@ -935,8 +974,8 @@ class System(Part):
                 pair = entry.step.via, entry.step.service
                 lanes[pair] = lanes.get(pair, 0.0) + per_s * held_ms / 1000
         for (broker, service), held in lanes.items():
-            partitions, workers = self.brokers[broker].partitions, self.services[service].workers
-            if partitions and held >= partitions and (workers == "unlimited" or workers > held):
+            partitions, limit = self.brokers[broker].partitions, self.services[service].workers
+            if partitions and held >= partitions and (limit == "unlimited" or limit > held):
                 found.append(
                     f"brokers.{broker}.partitions: {partitions} would be busy "
                     f"{100 * held / partitions:.0f} % of the time with messages for '{service}'; "
@@ -1017,8 +1056,10 @@ class System(Part):
             if step.via is not None and entry.parent is None:
                 yield (
                     f"{entry.path}.via",
-                    f"'{step.via}' was found; expected nothing, since requests arrive there "
-                    "by themselves; leave it out",
+                    (
+                        f"'{step.via}' was found; expected nothing, since requests arrive there "
+                        "by themselves; leave it out"
+                    ),
                 )
             elif step.via is not None and step.via not in self.brokers:
                 near = _meant(step.via, self.brokers)
@@ -1036,9 +1077,11 @@ class System(Part):
                     if above.step.service == entry.step.service:
                         yield (
                             f"{entry.path}.service",
-                            f"'{entry.step.service}' is called while {above.path} holds one of "
-                            "its workers, which can lock up for ever; expected another service; "
-                            "make it a message or give the service unlimited workers",
+                            (
+                                f"'{entry.step.service}' is called while {above.path} holds one of "
+                                "its workers, which can lock up for ever; expected another service; "
+                                "make it a message or give the service unlimited workers"
+                            ),
                         )
                         break
 
@@ -1053,8 +1096,10 @@ class System(Part):
             here, there = sorted(pair)
             yield (
                 "network.between",
-                f"no link between '{here}' and '{there}' was found, which {path} needs; "
-                f"expected one; add {{ends: [{here}, {there}], rtt_ms: ...}}",
+                (
+                    f"no link between '{here}' and '{there}' was found, which {path} needs; "
+                    f"expected one; add {{ends: [{here}, {there}], rtt_ms: ...}}"
+                ),
             )
 
 
@@ -1198,7 +1243,7 @@ def _parts(where: Any) -> list[str | int]:
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML 1.2 scalars (no `yes`, `1:30` or `010` with another meaning), every key once."""
 
-    yaml_implicit_resolvers: dict = {}
+    yaml_implicit_resolvers: ClassVar[dict] = {}
 
     def flatten_mapping(self, node):
         """No merge keys: `<<` is a key like any other."""
@@ -1216,9 +1261,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads; every list of short values on one line."""
+    """Writes what `_Loader` reads."""
 
-    yaml_implicit_resolvers: dict = {}
+    yaml_implicit_resolvers: ClassVar[dict] = {}
 
     def ignore_aliases(self, data):
         return True
@@ -1258,8 +1303,9 @@ def parse(text: str, place: str = "system") -> Any:
                 depth -= 1
             if depth > MAX_LEVELS:
                 refuse(event.start_mark, f"more than {MAX_LEVELS} levels inside each other")
-            if getattr(event, "tag", None) not in (None, "!"):
-                refuse(event.start_mark, f"the tag {_show(event.tag)} is not known here")
+            tag = getattr(event, "tag", None)
+            if tag not in (None, "!"):
+                refuse(event.start_mark, f"the tag {_show(tag)} is not known here")
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         refuse(error.problem_mark, " ".join(str(error.problem or error.context).split()))
