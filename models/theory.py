@@ -212,11 +212,13 @@ def erlang_a(arrival_rate: float, service_rate: float, servers: int,
     """
     rate, mu = _positive("arrival_rate", arrival_rate), _positive("service_rate", service_rate)
     c, theta = _count("servers", servers), _positive("abandon_rate", abandon_rate)
-    # Deaths exceed births by far beyond this state, so what is cut off is below rounding.
-    last = int(c + 2 * rate / theta + 40 * math.sqrt(rate / theta + 1) + 100)
-    n = np.arange(1, last + 1)
-    deaths = np.minimum(n, c) * mu + np.maximum(n - c, 0) * theta
-    p = _birth_death(np.full(last, rate), deaths)
+    last = int(c) + 64
+    while True:  # until what is cut off is below rounding
+        n = np.arange(1, last + 1)
+        p = _birth_death(np.full(last, rate), np.minimum(n, c) * mu + np.maximum(n - c, 0) * theta)
+        if p[-1] < 1e-20:
+            break
+        last *= 2
     states = np.arange(last + 1)
     mean_queue = float(np.sum(np.maximum(states - c, 0) * p))
     return Abandonment(float(theta * mean_queue / rate), float(np.sum(p[c:])), mean_queue / rate,
