@@ -16,12 +16,12 @@ import vl_convert
 
 # One colour a stage: light scheme, dark scheme. Told apart by the colour-blind (tests/test_charts).
 STAGES = {
-    "synchronous": ("#c2480a", "#ff8f57"),
-    "asynchronous": ("#0a6cb5", "#5db2f2"),
-    "soak": ("#a8437f", "#f29acb"),
-    "separated": ("#00805f", "#3ecfa5"),
-    "meshed": ("#946a00", "#e5bb45"),
-    "governed": ("#4b3f9e", "#ada2ff"),
+    "synchronous": ("#b02400", "#fa835e"),
+    "asynchronous": ("#0a6cb5", "#3dd5ff"),
+    "soak": ("#b03b81", "#f55cb1"),
+    "separated": ("#006b48", "#84fbc4"),
+    "meshed": ("#7d6220", "#f7c316"),
+    "governed": ("#4537a6", "#937dff"),
 }
 INK = {
     "ink": ("#23272f", "#e6e8ec"),

@@ -1,0 +1,124 @@
+"""What a notebook publishes is checked, formatted and can be read back."""
+
+import altair as alt
+import nbformat.v4 as v4
+import numpy as np
+import pandas as pd
+import pytest
+
+from models import publish
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The outputs displayed so far, as the notebook would hold them."""
+    bundles = []
+    monkeypatch.setattr(publish, "display", lambda bundle, raw: bundles.append(bundle))
+    return bundles
+
+
+def read(bundles):
+    cell = v4.new_code_cell(outputs=[v4.new_output("display_data", data=b) for b in bundles])
+    return publish.read(v4.new_notebook(cells=[cell]))
+
+
+def line(slope=1):
+    rows = pd.DataFrame({"x": [0, 1, 2], "y": [0, slope, 2 * slope]})
+    return alt.Chart(rows).mark_line().encode(x="x:Q", y="y:Q")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "half_width", "text"),
+    [
+        (1234567, "", None, "1,234,567"),
+        (1234.567, "ms", None, "1,235\u00a0ms"),
+        (12.345, "ms", None, "12.3\u00a0ms"),
+        (0.01234, "", None, "0.0123"),
+        (np.float64(99.96), "%", None, "100.0\u00a0%"),
+        (-3.5, "ms", None, "−3.50\u00a0ms"),
+        (12.3456, "ms", 0.214, "12.35 ± 0.21\u00a0ms"),
+        (1234.5, "ms", 37.0, "1,234 ± 37\u00a0ms"),
+        (np.int64(7), "workers", None, "7\u00a0workers"),
+        (0.0, "", None, "0"),
+        (float("inf"), "ms", None, "∞\u00a0ms"),
+        ("more", "", None, "more"),
+    ],
+)
+def test_numbers_are_printed_as_a_reader_expects(value, unit, half_width, text):
+    assert publish.number(value, unit, half_width) == text
+
+
+def test_what_was_published_is_read_back(shown):
+    publish.value("p99", np.float64(12.5), unit="ms", half_width=0.5)
+    publish.chart("line", line(), alt="A line.")
+    publish.table("rows", pd.DataFrame({"name": ["a"], "n": [np.int64(3)]}))
+    publish.claim("soak-first", "holds", "Yes: 3.", "Cheap undo.")
+    found = read(shown)
+    assert found["values"]["p99"] == {
+        "value": 12.5,
+        "unit": "ms",
+        "half_width": 0.5,
+        "text": "12.50 ± 0.50\u00a0ms",
+    }
+    assert found["charts"]["line"]["tables"] == [
+        {"columns": ["x", "y"], "rows": [[0, 0], [1, 1], [2, 2]]}
+    ]
+    assert found["tables"]["rows"]["table"]["rows"] == [["a", 3]]
+    assert found["claims"]["soak-first"]["holds"] == "holds"
+
+
+def test_the_hash_of_a_chart_tells_how_it_is_drawn_not_its_data(shown):
+    publish.chart("one", line(), alt="A line.")
+    publish.chart("other-data", line(slope=5), alt="A line.")
+    publish.chart("other-mark", line().mark_bar(), alt="Bars.")
+    charts = read(shown)["charts"]
+    assert charts["one"]["drawn"] == charts["other-data"]["drawn"]
+    assert charts["one"]["drawn"] != charts["other-mark"]["drawn"]
+    assert charts["one"]["tables"] != charts["other-data"]["tables"]
+
+
+def test_a_chart_is_a_picture_too(shown):
+    publish.chart("line", line(), alt="A line.")
+    assert set(shown[0]) == {"text/html", "text/plain", "image/png", publish.MIME}
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: publish.value("No Key", 1), "no key"),
+        (lambda: publish.chart("line", line(), alt=" "), "no alt text"),
+        (
+            lambda: publish.chart(
+                "empty", alt.Chart(alt.sequence(3)).mark_point().encode(x="data:Q"), alt="Points."
+            ),
+            "hand the rows over",
+        ),
+        (lambda: publish.claim("soak-frist", "holds", "1", "2"), "did you mean 'soak-first'"),
+        (lambda: publish.claim("soak-first", "maybe", "1", "2"), "no verdict"),
+        (lambda: publish.claim("soak-first", "holds", "", "2"), "no evidence"),
+        (lambda: publish.claim("soak-first", "holds", "1", " "), "no edge"),
+    ],
+)
+def test_what_cannot_be_published_is_refused(shown, act, message):
+    with pytest.raises(publish.PublishError, match=message):
+        act()
+    assert not shown
+
+
+def test_alt_text_is_required():
+    with pytest.raises(TypeError):
+        publish.chart("line", line())
+
+
+def test_a_key_is_published_once(shown):
+    publish.value("a", 1)
+    publish.value("a", 2)
+    with pytest.raises(publish.PublishError, match="twice"):
+        read(shown)
+
+
+def test_every_claim_is_there_once_with_its_chapter():
+    claims = publish.claims()
+    assert len(claims) == 23
+    assert all(set(row) == {"chapter", "claim"} for row in claims.values())
+    assert len({row["claim"] for row in claims.values()}) == 23

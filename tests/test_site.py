@@ -1,0 +1,269 @@
+"""The built book: complete, linked, described, numbered, and asking no other host."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import nbformat.v4 as v4
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).parent.parent
+FLAGS = ["-W", "-n", "--keep-going"]
+PAGE_LIMIT = 1_500_000  # bytes, beside the libraries that all pages share
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The built book; BOOK_HTML names another place than the usual one."""
+    folder = Path(os.environ.get("BOOK_HTML", ROOT / "_build" / "html"))
+    if not (folder / "index.html").exists():
+        pytest.fail(f"there is no built book in {folder}: run `make book` first", pytrace=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pages(site):
+    """Every page by its path, parsed."""
+    return {
+        path: BeautifulSoup(path.read_text("utf-8"), "html.parser")
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.parts
+    }
+
+
+def external(page):
+    """Addresses of other hosts that a browser would load; links for the reader are no such."""
+    found = []
+    for node in page.find_all(
+        ["script", "link", "img", "iframe", "source", "video", "audio", "object"]
+    ):
+        if node.name == "link" and not {"stylesheet", "preload", "icon"} & set(node.get("rel", [])):
+            continue
+        for name in ("src", "href", "data"):
+            if urlsplit(str(node.get(name, ""))).netloc:
+                found.append(node[name])
+    for node in page.find_all("style"):
+        found += re.findall(r"url\(['\"]?((?:https?:)?//[^)'\"]+)", node.get_text())
+    return found
+
+
+def dead(path, page, pages):
+    """Internal links whose page, file or anchor does not exist."""
+    found = []
+    for node in page.find_all("a", href=True):
+        parts = urlsplit(node["href"])
+        if parts.scheme or parts.netloc or node["href"] == "#":
+            continue
+        target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+        if not target.exists():
+            found.append(node["href"])
+        elif parts.fragment and target in pages:
+            if not pages[target].find(id=unquote(parts.fragment)):
+                found.append(node["href"])
+    return found
+
+
+def undescribed(page):
+    """Pictures without a description for those who cannot see them."""
+    pictures = [node for node in page.find_all("img") if not node.get("alt", "").strip()]
+    pictures += [
+        node
+        for node in page.select("figure svg, .chart svg, .drawing svg")
+        if not node.find_parent("svg") and not (node.get("aria-label") or node.find("title"))
+    ]
+    return [str(node)[:80] for node in pictures]
+
+
+def unnumbered(page):
+    """Figures without a number or without a caption's text."""
+    found = []
+    for figure in page.find_all("figure"):
+        number = figure.select_one("figcaption .caption-number")
+        words = figure.select_one("figcaption .caption-text")
+        if not (number and re.search(r"\d", number.text) and words and words.text.strip(" #")):
+            found.append(figure.get("id"))
+    return found
+
+
+def listed(toc):
+    """Every file that the table of contents names."""
+    files = [toc[name] for name in ("root", "file") if name in toc]
+    for name in ("parts", "chapters", "sections"):
+        for part in toc.get(name) or []:
+            files += listed(part)
+    return files
+
+
+def test_every_page_is_there(site):
+    for name in listed(yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))):
+        assert (site / f"{name}.html").exists(), name
+
+
+def test_every_chapter_and_notebook_is_in_the_book():
+    files = listed(yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8")))
+    for path in [*ROOT.glob("book/*.md"), *ROOT.glob("notebooks/*.ipynb")]:
+        assert path.relative_to(ROOT).with_suffix("").as_posix() in files, path
+
+
+def test_pages_say_what_they_should(site):
+    intro = (site / "book" / "intro.html").read_text("utf-8")
+    for words in ("Decoupling in Stages", "one and the same system", "typed by hand"):
+        assert words in intro
+
+
+def test_chapters_show_what_their_notebooks_published(site, pages):
+    for path in ROOT.glob("notebooks/*.ipynb"):
+        chapter = site / "book" / f"{path.stem}.html"
+        if chapter not in pages:
+            continue
+        page = pages[chapter]
+        assert page.select(".published-figure .chart, .published-figure .drawing"), chapter
+        assert page.select(".verdict .verdict-word") or path.stem == "1-saga", chapter
+        assert page.select("span.value"), chapter
+
+
+def test_no_page_loads_from_another_host(pages):
+    assert {path.name: external(page) for path, page in pages.items() if external(page)} == {}
+
+
+def test_every_page_forbids_other_hosts(pages):
+    for path, page in pages.items():
+        if page.find("article"):
+            policy = page.find("meta", attrs={"http-equiv": "Content-Security-Policy"})
+            assert policy and policy["content"].startswith("default-src 'self'"), path
+
+
+def test_no_internal_link_is_dead(pages):
+    broken = {path.name: dead(path, page, pages) for path, page in pages.items()}
+    assert {name: links for name, links in broken.items() if links} == {}
+
+
+def test_every_picture_is_described(pages):
+    assert {p.name: undescribed(page) for p, page in pages.items() if undescribed(page)} == {}
+
+
+def test_every_figure_has_a_number_and_a_caption(pages):
+    assert {p.name: unnumbered(page) for p, page in pages.items() if unnumbered(page)} == {}
+
+
+def test_every_figure_brings_its_data(site, pages):
+    for path, page in pages.items():
+        for figure in page.select("figure.published-figure"):
+            links = figure.select("details.data a[download]")
+            assert links, (path, figure.get("id"))
+            for link in links:
+                assert (path.parent / link["href"]).stat().st_size > 0
+
+
+def test_pages_are_light(pages):
+    heavy = {path.name: path.stat().st_size for path in pages if path.stat().st_size > PAGE_LIMIT}
+    assert heavy == {}
+
+
+def test_stylesheets_load_from_no_other_host(site):
+    for path in site.rglob("*.css"):
+        loads = re.findall(
+            r"(?:url\(|@import\s+)['\"]?((?:https?:)?//\S+)", path.read_text("utf-8")
+        )
+        assert not loads, (path, loads)
+
+
+# The same checks see what is wrong.
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        (external, '<script src="https://cdn.example/x.js"></script>'),
+        (external, '<link rel="stylesheet" href="//cdn.example/x.css">'),
+        (external, '<img alt="x" src="http://example/x.png">'),
+        (external, "<style>@font-face{src:url('https://example/x.woff')}</style>"),
+        (undescribed, '<img src="x.png">'),
+        (undescribed, '<div class="chart"><svg></svg></div>'),
+        (unnumbered, "<figure><svg></svg></figure>"),
+        (
+            unnumbered,
+            '<figure><figcaption><span class="caption-text">Hm</span></figcaption></figure>',
+        ),
+    ],
+)
+def test_a_flaw_is_seen(check, text):
+    assert check(BeautifulSoup(text, "html.parser"))
+
+
+def test_a_dead_link_is_seen(tmp_path):
+    path = tmp_path / "a.html"
+    path.write_text('<a href="b.html">b</a> <a href="#no">no</a> <a href="#yes" id="yes">yes</a>')
+    page = BeautifulSoup(path.read_text(), "html.parser")
+    assert dead(path, page, {path: page}) == ["b.html", "#no"]
+
+
+# A book with a flaw does not build.
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """Builds a book of one chapter and one notebook with this book's own configuration."""
+
+    def run(chapter="Fine: {value}`n`.", code="publish.value('n', 41 + 1)"):
+        book = tmp_path_factory.mktemp("book")
+        shutil.copyfile(ROOT / "_config.yml", book / "_config.yml")
+        for part in ("_ext", "_static", "references.bib"):
+            copy = shutil.copytree if (ROOT / "book" / part).is_dir() else shutil.copyfile
+            (book / "book").mkdir(exist_ok=True)
+            copy(ROOT / "book" / part, book / "book" / part)
+        (book / "book" / "1-tiny.md").write_text(f"# Tiny\n\n{chapter}\n", "utf-8")
+        notebook = v4.new_notebook(
+            cells=[
+                v4.new_markdown_cell("# Its notebook"),
+                v4.new_code_cell(f"from models import publish\n\n{code}"),
+            ],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        (book / "notebooks").mkdir()
+        (book / "notebooks" / "1-tiny.ipynb").write_text(nbformat.writes(notebook), "utf-8")
+        toc = {
+            "format": "jb-book",
+            "root": "book/1-tiny",
+            "chapters": [{"file": "notebooks/1-tiny"}],
+        }
+        (book / "_toc.yml").write_text(yaml.safe_dump(toc), "utf-8")
+        command = [Path(sys.executable).parent / "jupyter-book", "build", book, *FLAGS]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+        return done.returncode, done.stdout + done.stderr, book
+
+    return run
+
+
+def test_a_book_without_a_flaw_builds_and_a_changed_number_changes_the_page(build):
+    code, said, book = build()
+    assert code == 0, said
+    page = book / "_build" / "html" / "book" / "1-tiny.html"
+    assert 'Fine: <span class="value">42</span>' in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("flaw", "message"),
+    [
+        ({"code": "raise ValueError('broken cell')"}, "broken cell"),
+        ({"chapter": "{value}`m`"}, "no value 'm' was published"),
+        ({"chapter": "{value}`2-other:n`"}, "there is no notebook '2-other'"),
+        ({"chapter": "[gone](gone.md) {value}`n`"}, "gone"),
+        ({"chapter": "{numref}`fig-gone` {value}`n`"}, "fig-gone"),
+        ({"chapter": "```{verdict} soak-first\n```"}, "no claim 'soak-first' was published"),
+        ({"chapter": "```{chart} n\n```"}, "has no caption"),
+    ],
+    ids=lambda item: next(iter(item.values()))[:24] if isinstance(item, dict) else "",
+)
+def test_a_flaw_ends_the_build(build, flaw, message):
+    code, said, _ = build(**flaw)
+    assert code != 0
+    assert message in re.sub(r"\s+", " ", said)
