@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn
 
 import yaml
 from pydantic import (
@@ -1243,7 +1243,7 @@ def _parts(where: Any) -> list[str | int]:
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML 1.2 scalars (no `yes`, `1:30` or `010` with another meaning), every key once."""
 
-    yaml_implicit_resolvers: ClassVar[dict] = {}
+    yaml_implicit_resolvers: dict[Any, Any] = {}
 
     def flatten_mapping(self, node):
         """No merge keys: `<<` is a key like any other."""
@@ -1263,7 +1263,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 class _Dumper(yaml.SafeDumper):
     """Writes what `_Loader` reads."""
 
-    yaml_implicit_resolvers: ClassVar[dict] = {}
+    yaml_implicit_resolvers: dict[Any, Any] = {}
 
     def ignore_aliases(self, data):
         return True
