@@ -1,0 +1,427 @@
+"""Known results, each said as a system and simulated: mean of independent runs against theory.
+
+Tolerance: three standard errors of that mean, which must itself be small enough to mean something
+(`precision`, relative). The time unit is a millisecond, so a rate of 800 per second is 0.8.
+The letters in the table are those of `tests/test_theory.py`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from models import System, simulate, theory
+
+HERE = {"infrastructure": "here"}
+
+
+# --- systems ------------------------------------------------------------------------------------
+
+
+def system(flows, services, round_trip_ms=0.0, **brokers):
+    return System.model_validate(
+        {
+            "name": "known result",
+            "infrastructures": {"here": {}},
+            "network": {"within_ms": round_trip_ms},
+            "brokers": {name: HERE | broker for name, broker in brokers.items()},
+            "services": {name: HERE | service for name, service in services.items()},
+            "flows": flows,
+        }
+    )
+
+
+def exponential(mean_ms=1.0):
+    return {"mean_ms": mean_ms}
+
+
+def constant(mean_ms=1.0):
+    return {"mean_ms": mean_ms, "distribution": "deterministic"}
+
+
+def queue(rate, work=None, workers=1, arrivals=None, **limits):
+    """One service, one step: a single queue."""
+    flow = {"rate_per_s": 1000 * rate, "root": {"service": "queue", "work": work or exponential()}}
+    if arrivals:
+        flow["arrivals"] = arrivals
+    return system({"only": flow}, {"queue": {"workers": workers, **limits}})
+
+
+def tandem(paths, stations):
+    """Stations (service time, workers); paths (rate, stations visited), handed on by messages."""
+
+    def visit(stops):
+        station, *rest = stops
+        step = {"service": f"s{station}", "work": exponential(stations[station][0])}
+        if rest:
+            step["then"] = [visit(rest) | {"via": "log"}]
+        return step
+
+    return system(
+        {f"path{i}": {"rate_per_s": 1000 * rate, "root": visit(stops)}
+         for i, (rate, stops) in enumerate(paths)},
+        {f"s{i}": {"workers": workers} for i, (_, workers) in enumerate(stations)},
+        log={},
+    )
+
+
+def held_call(rate, workers, round_trip_ms=0.0, callee_workers=1):
+    root = {"service": "caller", "work": exponential(),
+            "then": [{"service": "callee", "work": exponential()}]}
+    return system({"only": {"rate_per_s": 1000 * rate, "root": root}},
+                  {"caller": {"workers": workers}, "callee": {"workers": callee_workers}},
+                  round_trip_ms)
+
+
+def chain(depth, round_trip_ms, rate=0.1):
+    root = {"service": f"s{depth}", "work": exponential()}
+    for level in reversed(range(depth)):
+        root = {"service": f"s{level}", "work": exponential(), "then": [root]}
+    return system({"only": {"rate_per_s": 1000 * rate, "root": root}},
+                  {f"s{i}": {} for i in range(depth + 1)}, round_trip_ms)
+
+
+def fan_out(rate, branches, root_workers="unlimited", branch_workers=1, work=None, parallel=True,
+            **step):
+    """A root without work of its own that calls `branches` services."""
+    leaf = {"work": work or exponential(), **step}
+    root = {"service": "root", "in_parallel": parallel,
+            "then": [{"service": f"branch{i}", **leaf} for i in range(branches)]}
+    return system({"only": {"rate_per_s": 1000 * rate, "root": root}},
+                  {"root": {"workers": root_workers}}
+                  | {f"branch{i}": {"workers": branch_workers} for i in range(branches)})
+
+
+def consumers(rate, workers, partitions=None, work=None):
+    """A producer without work of its own, a log, and consumers."""
+    root = {"service": "producer",
+            "then": [{"service": "consumer", "via": "log", "work": work or exponential()}]}
+    return system({"only": {"rate_per_s": 1000 * rate, "root": root}},
+                  {"producer": {}, "consumer": {"workers": workers}}, log={"partitions": partitions})
+
+
+# --- measures of one run ------------------------------------------------------------------------
+
+
+def metric(name, flow="all"):
+    def measure(run):
+        rows = run.summary().set_index(["flow", "metric"])
+        return rows.loc[(flow, name), "value"]
+
+    return measure
+
+
+def service(name, column):
+    return lambda run: run.services.set_index("service").loc[name, column]
+
+
+def quantile(q):
+    def measure(run):
+        rows = run.requests[run.requests.counted]
+        return np.quantile(rows.replied_ms - rows.arrived_ms, q)
+
+    return measure
+
+
+def response_share_above(limit_ms):
+    def measure(run):
+        rows = run.requests[run.requests.counted]
+        return np.mean(rows.replied_ms - rows.arrived_ms > limit_ms)
+
+    return measure
+
+
+def mean_number(run):
+    """Customers in the system by Little's law, those turned away not counted."""
+    rows = run.requests[run.requests.counted & (run.requests.answer == "ok")]
+    return (rows.replied_ms - rows.arrived_ms).sum() / (run.window_ms[1] - run.window_ms[0])
+
+
+def busy_on_arrival(run):
+    """Share of arrivals that find the one server of a first come, first served queue busy."""
+    rows = run.requests
+    return np.mean((rows.replied_ms.shift() > rows.arrived_ms)[rows.counted])
+
+
+def saturated_throughput(run):
+    """Replies per ms in the middle of a run that never stops having work."""
+    replied = np.sort(run.requests.replied_ms)
+    first, last = len(replied) // 10, 9 * len(replied) // 10
+    return (last - first) / (replied[last] - replied[first])
+
+
+response, completion = metric("response_mean_ms"), metric("completion_mean_ms")
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    id: str
+    source: str
+    system: System
+    measure: Callable
+    exact: float
+    requests: int = 100_000
+    precision: float = 0.01
+    simpy: int = 0  # requests a run for the SimPy engine; 0: compiled only
+
+
+CIW = "[F] Jackson 1957; network of Ciw tutorial II"
+CAFE = tandem([(0.09, [0, 1, 2]), (0.21, [0, 2]), (0.2, [1, 2])], [(1, 1), (2.5, 2), (2, 2)])
+CAFE_THEORY = theory.jackson([0.3, 0.2, 0], [1, 0.4, 0.5], [1, 2, 2],
+                             [[0, 0.3, 0.7], [0, 0, 1], [0, 0, 0]])
+SPLIT_MERGE = "[F] Thomasian 2014; Pollaczek-Khinchine"
+HYPER = {"distribution": "hyperexponential", "mean_ms": 1.0, "cv": 2.0}
+SLOW_LEAF = {"distribution": "empirical", "values_ms": [1.0] * 99 + [100.0]}
+
+ROWS = [
+    # open queues
+    *[
+        Row(f"mm1-asimpy-{rho}", "[P] asimpy, output/14_sojourn.txt, column theory_W", queue(rho),
+            response, w, n, simpy=simpy)
+        for rho, w, n, simpy in ((0.1, 1 / 0.9, 20_000, 0), (0.3, 1 / 0.7, 20_000, 0),
+                                 (0.5, 2.0, 50_000, 5000), (0.7, 1 / 0.3, 100_000, 0),
+                                 (0.9, 10.0, 300_000, 0))
+    ],
+    Row("mm1-line-readme-L", "[P] line-solver README table", queue(1, exponential(0.5)), mean_number,
+        1.0, 50_000),
+    Row("mm1-sojourn-p99", "[D] exponential sojourn", queue(0.5), quantile(0.99),
+        theory.mmc_sojourn_quantile(0.99, 0.5, 1), 50_000),
+    Row("mm4-sojourn-p95", "[F] Gross and Harris 2.3", queue(3.2, workers=4), quantile(0.95),
+        theory.mmc_sojourn_quantile(0.95, 3.2, 1, 4)),
+    Row("mmc-ciw-bank3-Wq", "[F] Erlang C; the bank of Ciw, Getting started",
+        queue(0.2, exponential(10), 3), service("queue", "mean_wait_ms"), 4.444444, 200_000),
+    Row("mm8-0.9-Wq", "[F] Erlang C", queue(7.2, workers=8), service("queue", "mean_wait_ms"),
+        theory.mmc(7.2, 1, 8).mean_wait, 400_000, 0.015),
+    Row("md1-08", "[F] Pollaczek-Khinchine", queue(0.8, constant()),
+        service("queue", "mean_wait_ms"), 2.0),
+    Row("md1-09-Lq", "[F] Pollaczek-Khinchine; Lq = 4.05", queue(0.9, constant()),
+        service("queue", "mean_wait_ms"), 4.05 / 0.9, 200_000),
+    Row("mdc-2-0.8", "[F] Crommelin 1932; LINE qsys_mdc_crommelin", queue(1.6, constant(), 2),
+        service("queue", "mean_wait_ms"), 0.9032838794),
+    Row("mdc-5-0.9", "[F] Crommelin 1932; LINE qsys_mdc_crommelin", queue(4.5, constant(), 5),
+        service("queue", "mean_wait_ms"), 0.7766951582, 200_000),
+    Row("mg1-scv4", "[D] Pollaczek-Khinchine, hyperexponential, scv 4", queue(0.8, HYPER),
+        service("queue", "mean_wait_ms"), 10.0, 300_000, 0.015),
+    *[
+        Row(f"mg1-{work['distribution']}", "[D] Pollaczek-Khinchine", queue(0.6, work),
+            service("queue", "mean_wait_ms"), theory.mg1(0.6, 1, scv).mean_wait)
+        for work, scv in (
+            ({"distribution": "erlang", "mean_ms": 1.0, "phases": 4}, 0.25),
+            ({"distribution": "lognormal", "mean_ms": 1.0, "cv": 1.5}, 2.25),
+            ({"distribution": "uniform", "low_ms": 0.5, "high_ms": 1.5}, 1 / 12),
+            ({"distribution": "empirical", "values_ms": [0.5, 0.5, 0.5, 2.5]}, 0.75),
+        )
+    ],
+    *[
+        Row(f"dm1-{rho}", "[F] root of s = exp(-(1-s)/rho)",
+            queue(rho, arrivals={"process": "deterministic"}), busy_on_arrival, sigma)
+        for rho, sigma in ((0.5, 0.2031878699), (0.9, 0.8068998329))
+    ],
+    Row("dm1-0.9-W", "[F] 1/(1-s)", queue(0.9, arrivals={"process": "deterministic"}), response,
+        1 / (1 - 0.8068998329), 200_000),
+    Row("pasta-counter", "[F] arrivals see 0.62863, the time average is 0.8",
+        queue(0.8, arrivals={"process": "deterministic"}), busy_on_arrival, 0.8 - 0.1713702035),
+    Row("pasta-holds", "[F] Poisson arrivals see the time average", queue(0.8), busy_on_arrival, 0.8),
+    Row("h2m1-0.7", "[F] Kleinrock 1975, 6.4: hyperexponential gaps, scv 4",
+        queue(0.7, arrivals={"process": "renewal", "distribution": "hyperexponential", "cv": 2.0}),
+        response, theory.gim1(theory.hyperexponential_transform(1 / 0.7, 4), 0.7, 1).mean_sojourn,
+        200_000),
+    Row("batch2", "[F] Gross and Harris 3.1", queue(0.8, arrivals={"process": "batch", "size": 2}),
+        response, 7.5, 200_000),
+    # open networks
+    Row("jackson-ciw-cafe-W3", CIW, CAFE, service("s2", "mean_wait_ms"), 2.66666667 - 2, 200_000),
+    Row("jackson-ciw-cafe-R", CIW, CAFE, completion, CAFE_THEORY.mean_response),
+    Row("laz-open-0.2", "[F] Lazowska et al. 1984, p. 113",
+        tandem([(0.2, [0, 1, 2])], [(0.605, 1), (2.1, 1), (1.35, 1)]), completion, 6.1582868625),
+    Row("tandem-mm2", "[F] Burke 1956; three M/M/2 in a row",
+        tandem([(1.4, [0, 1, 2])], [(1, 2)] * 3), completion,
+        3 * theory.mmc(1.4, 1, 2).mean_sojourn),
+    # limits of queues
+    Row("mmck-simmer-N", "[F] r-simmer, vignette simmer-06-queueing",
+        queue(3, exponential(0.25), 2, queue_limit=1), mean_number, 0.7623400366, simpy=5000),
+    Row("mmck-simmer-blocking", "[F] r-simmer, vignette simmer-06-queueing",
+        queue(3, exponential(0.25), 2, queue_limit=1), metric("rejected_share"),
+        theory.mmck(3, 4, 2, 3).blocking, 100_000),
+    Row("mm1k-overload", "[F] M/M/1/11 at load 1.5: throughput per s",
+        queue(1.5, queue_limit=10), lambda run: metric("ok_share")(run) * 1500,
+        1000 * theory.mmck(1.5, 1, 1, 11).throughput, simpy=5000),
+    Row("erlangB-R", "[F] R package queueing, B_erlang.Rd",
+        queue(0.5, exponential(1 / 0.7), 2, queue_limit=0), metric("rejected_share"), 0.1295336788),
+    Row("erlangB-constant", "[F] Erlang B holds for any service time",
+        queue(0.5, constant(1 / 0.7), 2, queue_limit=0), metric("rejected_share"), 0.1295336788),
+    # calls that hold a worker
+    Row("hold-W-3", "[D] Markov chain", held_call(0.8, 3), response, 7.5240410165, 300_000),
+    Row("hold-W-1", "[F] Pollaczek-Khinchine with the sum as service", held_call(0.3, 1), response,
+        theory.mg1(0.3, 2, 0.5).mean_sojourn, simpy=4000),
+    Row("hold-W-many", "[D] unlimited workers: 6.0", held_call(0.8, "unlimited"), response, 6.0,
+        200_000),
+    Row("hold-W-4-callee-2", "[D] Markov chain", held_call(1.2, 4, callee_workers=2), response,
+        theory.hold_response(1.2, 4, 1, 1, 2), 100_000),
+    *[
+        Row(f"hold-cap-{workers}", "[D] closed two-station product form", held_call(2, workers),
+            saturated_throughput, capacity, 20_000)
+        for workers, capacity in ((1, 0.5), (2, 0.8), (4, 0.9846153846))
+    ],
+    Row("hold-cap-4-rtt", "[D] closed product form, round trip 3", held_call(2, 4, 3.0),
+        saturated_throughput, theory.hold_capacity(4, round_trip=3), 20_000),
+    Row("hold-cap-far", "[F] workers / (work + time downstream), round trip 10",
+        held_call(2, 4, 10.0, "unlimited"), saturated_throughput, theory.held_capacity(4, 1, 11),
+        20_000),
+    Row("chain-depth-4", "[D] sum of works and round trips", chain(4, 2.5), response,
+        theory.chain_response(1, 2.5, 4), 20_000),
+    # fan-out: fork-join, split-merge, tails
+    Row("fj2-0.5", "[F] Flatto and Hahn 1984; Nelson and Tantawi 1988", fan_out(0.5, 2), response,
+        2.875, 50_000, simpy=4000),
+    Row("fj2-0.8", "[F] Flatto and Hahn 1984; Nelson and Tantawi 1988", fan_out(0.8, 2), response,
+        7.0, 150_000),
+    Row("splitmerge-2", "[F] Thomasian 2014: 1/H_2", fan_out(2, 2, 1), saturated_throughput,
+        0.6666666667, 20_000),
+    Row("splitmerge-5", "[F] Thomasian 2014: 1/H_5", fan_out(2, 5, 1), saturated_throughput,
+        0.4379562044, 20_000),
+    Row("splitmerge-2-W", SPLIT_MERGE, fan_out(0.4, 2, 1), response,
+        theory.split_merge(2, 0.4).mean_sojourn, simpy=4000),
+    Row("splitmerge-5-W", SPLIT_MERGE, fan_out(0.3, 5, 1), response,
+        theory.split_merge(5, 0.3).mean_sojourn),
+    Row("max-exp-5", "[F] H_5", fan_out(0.1, 5, branch_workers="unlimited"), response, 2.2833333333,
+        20_000),
+    Row("sum-exp-5", "[F] one after the other: 5",
+        fan_out(0.1, 5, branch_workers="unlimited", parallel=False), response, 5.0, 20_000),
+    Row("V4-parallel", "[F] parallel steps: H_3 = 1.833",
+        fan_out(0.1, 3, branch_workers="unlimited"), response, 11 / 6, 20_000),
+    Row("tail-100", "[P] Dean and Barroso 2013 (63 %)",
+        fan_out(0.1, 100, branch_workers="unlimited", work=SLOW_LEAF), response_share_above(50),
+        0.6339676587, 5_000),
+    # pooled against partitioned consumers
+    *[
+        Row(f"pool-{c}", "[F] Erlang C", consumers(0.8 * c, c), completion, pooled, 100_000,
+            simpy=4000 * (c == 4))
+        for c, pooled in ((4, 1.74554059), (12, 1.15368396))
+    ],
+    *[
+        Row(f"partitioned-{c}-{workers}", "[F] M/M/1 a worker: 5", consumers(0.8 * workers, workers, c),
+            completion, 5.0, 150_000)
+        for c, workers in ((4, 4), (12, 12), (12, 4))
+    ],
+    Row("few-partitions", "[F] 2 partitions keep 2 of 8 workers busy",
+        consumers(1.2, 8, 2), completion, theory.mm1(0.6, 1).mean_sojourn),
+    # sagas
+    Row("saga-seq-ok", "[D] 0.98^5",
+        fan_out(0.1, 5, branch_workers="unlimited", parallel=False, fails=0.02, undo=exponential()),
+        metric("ok_share"), 0.9039207968, 50_000),
+    Row("saga-seq-comp", "[D] sum of k q^k p",
+        fan_out(0.1, 5, branch_workers="unlimited", parallel=False, fails=0.02, undo=exponential()),
+        metric("undone_mean"), 0.1882769728, 50_000),
+    Row("saga-par-comp", "[D] sum of q minus n times the product",
+        fan_out(0.1, 5, branch_workers="unlimited", fails=0.02, undo=exponential()),
+        metric("undone_mean"), 5 * 0.98 - 5 * 0.98**5, 50_000),
+    Row("saga-seq-comp-0.2", "[D] sum of k q^k p",
+        fan_out(0.1, 3, branch_workers="unlimited", parallel=False, fails=0.2, undo=exponential()),
+        metric("undone_mean"), theory.saga_compensations_sequential([0.2] * 3), 20_000, simpy=3000),
+]
+
+
+def estimate(row, replications, requests, engine, first_seed=1):
+    values = [
+        float(row.measure(simulate(row.system, requests=requests, seed=seed, engine=engine)))
+        for seed in range(first_seed, first_seed + replications)
+    ]
+    return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(replications))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[f"{row.id} {row.source}" for row in ROWS])
+def test_compiled_engine(row):
+    mean, standard_error = estimate(row, 20, row.requests, "compiled")
+    assert abs(mean - row.exact) <= 3 * standard_error + 1e-12 * row.exact
+    assert standard_error <= row.precision * row.exact
+
+
+SMALL = [row for row in ROWS if row.simpy]
+
+
+@pytest.mark.parametrize("row", SMALL, ids=[f"{row.id} {row.source}" for row in SMALL])
+def test_simpy_engine(row):
+    mean, standard_error = estimate(row, 10, row.simpy, "simpy")
+    assert abs(mean - row.exact) <= 3 * standard_error
+    assert standard_error <= 0.05 * row.exact
+
+
+@pytest.mark.parametrize(("branches", "rho"), [(4, 0.8), (16, 0.8), (8, 0.5)])
+def test_fork_join_lies_near_the_approximation(branches, rho):
+    """[F] Nelson and Tantawi 1988: within 5 % of the truth (their statement for K <= 32)."""
+    row = Row("fork-join", "", fan_out(rho, branches), response, math.nan)
+    mean, standard_error = estimate(row, 5, 60_000, "compiled")
+    approximation = theory.fork_join_approximation(branches, rho, 1)
+    assert abs(mean - approximation) <= 0.05 * approximation + 3 * standard_error
+    assert standard_error <= 0.015 * approximation
+
+
+def test_spread_of_a_mean_wait():
+    """[F] mm1-avar: the mean wait of n customers has the variance 1976/n (Whitt 1989)."""
+    customers, replications = 20_000, 200
+    means = [
+        simulate(queue(0.8), requests=customers, seed=seed, keep="summary")
+        .services.mean_wait_ms.iloc[0]
+        for seed in range(1, replications + 1)
+    ]
+    spread = np.var(means, ddof=1) * 0.9 * customers  # the first tenth is warm-up
+    assert abs(spread / 1976 - 1) <= 3 * math.sqrt(2 / (replications - 1))
+
+
+def test_backlog_of_an_outage():
+    """[D] drain: 80/s, 100/s, outage 600 s: 2400 s to drain, 240,000 messages delayed.
+
+    The outage is one job of 600 s in front of the only consumer.
+    """
+    out_s = 600.0
+    work = exponential(10)
+    consume = {"service": "consumer", "via": "log"}
+    outage = system(
+        {
+            "orders": {"rate_per_s": 80,
+                       "root": {"service": "producer", "then": [consume | {"work": work}]}},
+            "outage": {"arrivals": {"process": "timestamps", "times_ms": [20_000.0]},
+                       "root": {"service": "producer",
+                                "then": [consume | {"work": constant(1000 * out_s)}]}},
+        },
+        {"producer": {}, "consumer": {"workers": 1}},
+        log={},
+    )
+    fluid = theory.fluid_backlog(80, 100, out_s)
+    drained, delayed = [], []
+    for seed in range(1, 9):
+        rows = simulate(outage, requests=270_000, seed=seed, warmup=0.0).requests
+        block = rows[rows.flow == "outage"].completed_ms.iloc[0]
+        orders = rows[rows.flow == "orders"]
+        idle = orders.arrived_ms > orders.completed_ms.shift()
+        end = orders.arrived_ms[idle & (orders.arrived_ms > block)].iloc[0]
+        drained.append((end - block) / 1000)
+        delayed.append(((orders.arrived_ms > block - 1000 * out_s) & (orders.arrived_ms < end)).sum())
+    for values, exact in ((drained, fluid.drain_time), (delayed, fluid.delayed)):
+        standard_error = np.std(values, ddof=1) / math.sqrt(len(values))
+        assert abs(np.mean(values) - exact) <= 3 * standard_error
+        assert standard_error <= 0.01 * exact
+
+
+def test_backlog_of_a_burst():
+    """[D] fluid: 80/s, for 60 s 400/s, 100/s: peak 18,000, so the longest wait is 180 s."""
+    profile = {"process": "profile", "steps": [{"from_ms": 0, "factor": 1},
+                                               {"from_ms": 20_000, "factor": 5},
+                                               {"from_ms": 80_000, "factor": 1}]}
+    root = {"service": "producer",
+            "then": [{"service": "consumer", "via": "log", "work": constant(10)}]}
+    burst = system({"only": {"rate_per_s": 80, "arrivals": profile, "root": root}},
+                   {"producer": {}, "consumer": {"workers": 1}}, log={})
+    fluid = theory.fluid_backlog(80, 100, 60, capacity_during=100, arrival_rate_during=400)
+    longest = []
+    for seed in range(1, 21):
+        rows = simulate(burst, requests=60_000, seed=seed, warmup=0.0).requests
+        longest.append((rows.completed_ms - rows.arrived_ms).max() / 1000)
+    standard_error = np.std(longest, ddof=1) / math.sqrt(len(longest))
+    # The few messages that stood before the burst come on top, and the longest is a maximum.
+    assert abs(np.mean(longest) - fluid.longest_wait) <= 3 * standard_error + 0.005 * fluid.longest_wait
+    assert standard_error <= 0.01 * fluid.longest_wait
