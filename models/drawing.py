@@ -57,7 +57,7 @@ def draw(system: Any) -> str:
     ends = []
     for edge, count in edges.items():
         line, head = _arrow(
-            edge, count, ports[edge], right + _LABEL + _LANE * lanes[edge.source, edge.way], right
+            edge, count, ports[edge], right + _LABEL + _LANE * lanes[_trunk(edge)], right
         )
         parts.append(line)
         ends.append(head)
@@ -193,16 +193,20 @@ def _graph(system: Any) -> tuple[dict[str, _Node], dict[_Edge, int]]:
     return dict(ranked), edges
 
 
+def _trunk(edge: _Edge) -> tuple[str, str]:
+    """Edges of one trunk share a line: those from one caller, and all requests for one service."""
+    return (edge.target, "requests") if edge.source.startswith("flow ") else (edge.source, edge.way)
+
+
 def _place(system: Any, nodes: dict[str, _Node], edges: dict[_Edge, int]):
     """Set each node's y and height; returns the y of both ends of each edge."""
     rank = {name: number for number, name in enumerate(nodes)}
     sides: dict[str, dict[tuple, None]] = {name: {} for name in nodes}
     for edge in edges:
-        # A caller's branches leave from one port; each arrival has its own.
+        # A caller's branches leave from one port; each trunk that arrives has its own.
         sides[edge.source][1, "out", edge.way] = None
-        sides[edge.target][
-            0 if rank[edge.source] < rank[edge.target] else 2, rank[edge.source], edge.way
-        ] = None
+        side = 0 if rank[edge.source] < rank[edge.target] else 2
+        sides[edge.target][side, rank[_trunk(edge)[0]], _trunk(edge)[1]] = None
     y, last = 8.0, None
     port_y: dict[tuple, float] = {}
     for name, node in nodes.items():
@@ -217,7 +221,7 @@ def _place(system: Any, nodes: dict[str, _Node], edges: dict[_Edge, int]):
     return {
         edge: (
             port_y[edge.source, "out", edge.way],
-            port_y[edge.target, rank[edge.source], edge.way],
+            port_y[edge.target, rank[_trunk(edge)[0]], _trunk(edge)[1]],
         )
         for edge in edges
     }
@@ -227,8 +231,8 @@ def _lanes(edges: dict[_Edge, int], ports) -> dict[tuple[str, str], int]:
     """The vertical line of each caller: short ones inside, none over another."""
     spans: dict[tuple[str, str], tuple[float, float]] = {}
     for edge in edges:
-        low, high = spans.get((edge.source, edge.way), (float("inf"), 0.0))
-        spans[edge.source, edge.way] = (min(low, *ports[edge]), max(high, *ports[edge]))
+        low, high = spans.get(_trunk(edge), (float("inf"), 0.0))
+        spans[_trunk(edge)] = (min(low, *ports[edge]), max(high, *ports[edge]))
     lanes: dict[tuple[str, str], int] = {}
     for name, (low, high) in sorted(spans.items(), key=lambda item: item[1][1] - item[1][0]):
         taken = {

@@ -31,7 +31,8 @@ def drop_external(app, pagename, templatename, context, doctree):
 
 
 def _local(asset) -> bool:
-    return "//" not in str(getattr(asset, "filename", None) or "")
+    name = str(getattr(asset, "filename", None) or "")
+    return "//" not in name and "sphinx-thebe" not in name
 
 
 def without_thebe(app: Sphinx, config) -> None:

@@ -28,10 +28,11 @@
     place.style.minHeight = height + "px"; // no jump while it is drawn
     picture.replaceWith(place);
     const tooltip = { disableDefaultStyle: true };
-    const options = { mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false, tooltip };
+    const logLevel = 1; // errors only
+    const options = { logLevel, mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false, tooltip };
     try {
       box.chart = (await window.vegaEmbed(place, spec, options)).view;
-      for (const input of box.querySelectorAll(".vega-bind input")) place.removeAttribute("role");
+      if (box.querySelector(".vega-bind input")) place.setAttribute("role", "group");
       box.dataset.live = "yes";
     } catch (error) {
       place.replaceWith(picture);
