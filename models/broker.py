@@ -187,6 +187,7 @@ def through_a_burst(
     Columns time_s, backlog, response_ms (of the requests that arrived in the step before time_s).
     """
     rows = simulate(system, requests, seed, warmup=0).requests
+    assert rows is not None  # keep="requests" is the default
     edges_ms = 1000.0 * np.arange(0.0, until_s + step_s, step_s)
     arrived = np.searchsorted(np.sort(rows.arrived_ms), edges_ms, "right")
     completed = np.searchsorted(np.sort(rows.completed_ms), edges_ms, "right")
