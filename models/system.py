@@ -845,9 +845,9 @@ class System(Part):
 
         Several at once as a mapping from path to value. Raises InvalidSystem.
         """
-        changes = path if isinstance(path, Mapping) else {path: value}
+        changes = list(path.items()) if isinstance(path, Mapping) else [(path, value)]
         data, whole = self.to_dict(), self.model_dump(mode="json", by_alias=True)
-        for where, new in changes.items():
+        for where, new in changes:
             _set(data, whole, where, new)
         return type(self).model_validate(data)
 
@@ -991,7 +991,11 @@ class System(Part):
                 for above in entry.held_above():
                     if self._finite(above):
                         waits[above.step.service].add(entry.step.service)
-        while free := [name for name, others in waits.items() if not others & set(waits)]:
+        while True:  # leave out who waits for nobody, or is waited for by nobody
+            awaited = set().union(*waits.values())
+            free = [name for name in waits if name not in awaited or not waits[name] & set(waits)]
+            if not free:
+                break
             for name in free:
                 del waits[name]
         if waits:
@@ -1320,7 +1324,7 @@ def parse(text: str, place: str = "system") -> Any:
 def _read(name_or_path: str | Path) -> Any:
     """The data of a bundled system or of a file."""
     name = str(name_or_path)
-    place = name if name.isprintable() else _show(name)
+    place = name if name.isprintable() and 0 < len(name) < 200 else _show(name)
     path = BUNDLED / f"{name}.yml" if name in bundled() else Path(name)
     try:
         with path.open("rb") as file:
