@@ -111,17 +111,13 @@ def pattern(
     its random numbers. ValueError for a choice that does not exist or no participants.
     """
     if (choices := (communication, consistency, coordination)) not in PATTERNS.values():
-        raise ValueError(
-            f"{choices}: no such pattern; expected one of {list(PATTERNS.values())}"
-        )
+        raise ValueError(f"{choices}: no such pattern; expected one of {list(PATTERNS.values())}")
     if not participants:
         raise ValueError("participants: none; a saga needs at least one")
     name = name_of(*choices)
     root = _ROOTS[choices](participants, coordinator_ms, ack_ms)
     waits_in_store = choices == PATTERNS["Fantasy Fiction"]
-    services = {
-        p.name: {"infrastructure": "here", "workers": p.workers} for p in participants
-    }
+    services = {p.name: {"infrastructure": "here", "workers": p.workers} for p in participants}
     if coordination == "orchestrated":
         workers = "unlimited" if waits_in_store else coordinator_workers
         services["coordinator"] = {"infrastructure": "here", "workers": workers}
@@ -335,9 +331,7 @@ class Recorder(Simulation):
         super().commit(step, request)
 
 
-def records(
-    system, requests: int = 4000, seed: int = 1, warmup: float = 0.1
-) -> pd.DataFrame:
+def records(system, requests: int = 4000, seed: int = 1, warmup: float = 0.1) -> pd.DataFrame:
     """A row a saga: `held_ms` is the sum over participants of (end of saga - own commit),
     `half_done_ms` the time from the first commit to the end of the saga; `ok` its outcome."""
     run = Recorder(system.plan(), requests, seed, int(warmup * requests))
@@ -346,9 +340,7 @@ def records(
         done_ms = run.commits.get(id(request), [])
         if request.counted:
             held_ms = [request.completed_ms - at for at in done_ms]
-            rows.append(
-                (sum(held_ms), max(held_ms, default=0.0), request.outcome == OK)
-            )
+            rows.append((sum(held_ms), max(held_ms, default=0.0), request.outcome == OK))
     return pd.DataFrame(rows, columns=["held_ms", "half_done_ms", "ok"])
 
 
@@ -410,9 +402,7 @@ def measure(
 def _mean(values, batches=20):
     """Mean and 95 % half width from the means of consecutive batches."""
     means = [part.mean() for part in np.array_split(np.asarray(values), batches)]
-    return np.mean(means), student.ppf(0.975, batches - 1) * np.std(
-        means, ddof=1
-    ) / batches**0.5
+    return np.mean(means), student.ppf(0.975, batches - 1) * np.std(means, ddof=1) / batches**0.5
 
 
 def one_record_per_s(name: str, people: Sequence[Participant], held_ms: float) -> float:
@@ -433,15 +423,12 @@ def capacity_per_s(system, requests: int = 20_000, seed: int = 1) -> tuple[float
     """
     from models.experiment import simulate
 
-    run = simulate(
-        system.with_("flows.saga.rate_per_s", 0.1), requests=requests, seed=seed
-    )
+    run = simulate(system.with_("flows.saga.rate_per_s", 0.1), requests=requests, seed=seed)
     sagas_per_ms = run.counted / (run.window_ms[1] - run.window_ms[0])
     limits = {}
-    for row in run.services.itertuples():
-        workers = system.services[row.service].workers
-        if workers != "unlimited" and row.utilisation > 0:
-            limits[row.service] = 1000 * sagas_per_ms / row.utilisation
+    busy = run.services.set_index("service").utilisation.dropna()  # none where unlimited
+    for service, utilisation in busy[busy > 0].to_dict().items():
+        limits[str(service)] = 1000 * sagas_per_ms / utilisation
     tightest = min(limits, key=limits.__getitem__)
     return limits[tightest], tightest
 
@@ -475,15 +462,14 @@ def order(measured: pd.DataFrame, tie: float = 0.05) -> pd.DataFrame:
     disagree about which is the higher. Columns: axis, measure, higher, lower (by rating), value_higher,
     value_lower, differ (the choices in which the two differ), result.
     """
+    values: dict[str, dict[str, float]] = measured.to_dict()  # type: ignore[assignment]
     rows = []
     for axis, column, rising in MEASURES:
         for a, b in combinations(PATTERNS, 2):
-            one, two = (
-                [LEVELS.index(r) for r in RATINGS[x][AXES.index(axis)]] for x in (a, b)
-            )
+            one, two = ([LEVELS.index(r) for r in RATINGS[x][AXES.index(axis)]] for x in (a, b))
             signs = {int(np.sign(i - j)) for i in one for j in two}
             higher, lower = (a, b) if one[0] >= two[0] else (b, a)
-            high, low = measured.loc[higher, column], measured.loc[lower, column]
+            high, low = values[column][higher], values[column][lower]
             if signs == {0}:
                 result = "no order published"
             elif len(signs) > 1:
@@ -494,9 +480,7 @@ def order(measured: pd.DataFrame, tie: float = 0.05) -> pd.DataFrame:
                 result = "agree" if (high > low) == rising else "contrary"
             choices = ("communication", "consistency", "coordination")
             differ = ", ".join(
-                c
-                for c, x, y in zip(choices, PATTERNS[a], PATTERNS[b], strict=True)
-                if x != y
+                c for c, x, y in zip(choices, PATTERNS[a], PATTERNS[b], strict=True) if x != y
             )
             rows.append((axis, column, higher, lower, high, low, differ, result))
     names = [
@@ -525,7 +509,9 @@ def reason(measure: str, higher: str, lower: str) -> str:
         return "The rating counts how long an answer may fail to come; the model counts its time."
     if measure == "one_record_per_s":
         if not {higher, lower} & atomic:
-            return "An eventual saga locks a record for one local transaction, whoever talks to whom."
+            return (
+                "An eventual saga locks a record for one local transaction, whoever talks to whom."
+            )
         return (
             "Both lock their records until the end, and the end is no sooner: a chain passes all "
             "participants one after the other, by calls or by events."
