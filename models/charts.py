@@ -5,6 +5,7 @@ own colours: in HTML each becomes a CSS variable that follows the light or dark 
 it stays the light scheme's colour.
 """
 
+import hashlib
 import html as markup
 import json
 import re
@@ -44,7 +45,7 @@ _SENTINEL = re.compile("|".join(_VARIABLES))
 @alt.theme.register("decoupling", enable=True)
 def theme() -> alt.theme.ThemeConfig:
     """Calm: thin lines, a light grid, titles to the left, colours of the page."""
-    label = {"labelColor": SOFT, "titleColor": SOFT, "labelFontSize": 12, "titleFontSize": 12}
+    label: Any = {"labelColor": SOFT, "titleColor": SOFT, "labelFontSize": 12, "titleFontSize": 12}
     return {
         "config": {
             "background": "transparent",
@@ -61,7 +62,7 @@ def theme() -> alt.theme.ThemeConfig:
                 "gridOpacity": 0.6,
                 "labelOverlap": True,
             },
-            "axisX": {"grid": False, "tickCount": 7},
+            "axisX": {"grid": False, "tickCount": 7, "titleAnchor": "end"},
             "axisY": {
                 "domain": False,
                 "ticks": False,
@@ -102,7 +103,9 @@ def direct_labels(
     """The names of the lines, written at their `last` (or `first`) point. Layer it over them."""
     ordered = data.sort_values(x).groupby(label, sort=False)
     ends = ordered.tail(1) if where == "last" else ordered.head(1)
-    side = {"align": "left", "dx": 7} if where == "last" else {"align": "right", "dx": -7}
+    side: dict[str, Any] = (
+        {"align": "left", "dx": 7} if where == "last" else {"align": "right", "dx": -7}
+    )
     mark = alt.Chart(ends).mark_text(baseline="middle", fontWeight=600, clip=False, **side)
     return mark.encode(x=f"{x}:Q", y=f"{y}:Q", text=f"{label}:N", color=colour)
 
@@ -177,7 +180,11 @@ def _fluid(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _render(spec: dict[str, Any], **_: Any) -> dict[str, Any]:
     """What a notebook shows for a chart that is displayed without being published."""
-    return {"text/html": html(spec, "Chart", f"chart-{abs(hash(json.dumps(spec)))}")}
+    return {
+        "text/html": html(
+            spec, "Chart", "chart-" + hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:8]
+        )
+    }
 
 
 alt.renderers.register("decoupling", _render)

@@ -257,7 +257,7 @@ def _frame(label: str, within_ms: float, inside: list[_Node], right: float) -> s
 
 
 def _box(node: _Node) -> str:
-    corner = {"service": 7, "broker": node.height / 2, "request": node.height / 2}[node.shape]
+    corner = 7 if node.shape == "service" else 25
     stroke = {
         "service": charts.SOFT,
         "broker": charts.COLOUR["asynchronous"],

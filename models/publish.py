@@ -90,7 +90,7 @@ def value(
 ) -> None:
     """Publish a number or a word. `text`, where given, is what the chapter prints instead."""
     plain = _plain(value)
-    record = {"kind": "value", "key": _checked(key), "value": plain, "unit": unit}
+    record: dict[str, Any] = {"kind": "value", "key": _checked(key), "value": plain, "unit": unit}
     if half_width is not None:
         record["half_width"] = float(half_width)
     record["text"] = text if text is not None else number(plain, unit, half_width, digits)
@@ -114,7 +114,7 @@ def chart(
     )
     if not tables:
         raise PublishError(f"chart {key!r} holds no data; hand the rows over with data=")
-    record = {
+    record: dict[str, Any] = {
         "kind": "chart",
         "key": _checked(key),
         "alt": _alt(key, alt),
@@ -127,7 +127,7 @@ def chart(
 def drawing(key: str, system: Any, *, alt: str | None = None) -> None:
     """Publish the drawing of a system as a figure. Without `alt`, the system's own description."""
     svg = drawings.draw(system)
-    record = {
+    record: dict[str, Any] = {
         "kind": "chart",
         "key": _checked(key),
         "alt": _alt(key, drawings.describe(system) if alt is None else alt),
@@ -140,7 +140,12 @@ def drawing(key: str, system: Any, *, alt: str | None = None) -> None:
 
 def table(key: str, frame: pd.DataFrame, digits: int = DIGITS) -> None:
     """Publish a DataFrame as a table; its columns are the headings, its index is left out."""
-    record = {"kind": "table", "key": _checked(key), "table": _rows(frame), "digits": digits}
+    record: dict[str, Any] = {
+        "kind": "table",
+        "key": _checked(key),
+        "table": _rows(frame),
+        "digits": digits,
+    }
     _display(record, table_html(record["table"], digits), frame.to_string(index=False))
 
 
@@ -157,7 +162,13 @@ def claim(id: str, holds: str, evidence: str, edge: str) -> None:
     for name, words in (("evidence", evidence), ("edge", edge)):
         if not words.strip():
             raise PublishError(f"claim {id!r} has no {name}")
-    record = {"kind": "claim", "key": id, "holds": holds, "evidence": evidence, "edge": edge}
+    record: dict[str, Any] = {
+        "kind": "claim",
+        "key": id,
+        "holds": holds,
+        "evidence": evidence,
+        "edge": edge,
+    }
     shown = "".join(f"<p>{html.escape(words)}</p>" for words in (evidence, edge))
     label = f"<p><code>{id}</code> <strong>{holds}</strong></p>"
     _display(record, f'<div class="published-claim">{label}{shown}</div>', f"{id}: {holds}")

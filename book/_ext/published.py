@@ -93,7 +93,9 @@ class Table(SphinxDirective):
         self.state.nested_parse(self.content, self.content_offset, body)
         title = nodes.title(body[0].rawsource, "", *body[0].children)
         title.source, title.line = self.get_source_info()
-        table = nodes.table("", title, published(kind="table", **names), classes=["rows", "colwidths-auto"])
+        table = nodes.table(
+            "", title, published(kind="table", **names), classes=["rows", "colwidths-auto"]
+        )
         self.options.setdefault("name", f"tab-{names['key']}")
         self.set_source_info(table)
         self.add_name(table)
