@@ -73,7 +73,7 @@ def _place(parts) -> str:
     for part in parts:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif NAME.fullmatch(part) and len(part) <= 100:
+        elif isinstance(part, str) and NAME.fullmatch(part) and len(part) <= 100:
             text += f".{part}" if text else part
         else:
             text += f"[{_show(part)}]"
@@ -1164,11 +1164,11 @@ def _check_size(data: Any) -> None:
             where = [*path, key]
             if id(value) in active:
                 raise InvalidSystem(
-                    f"{_place(_readable(where))}: this contains itself; expected steps that end; "
+                    f"{_place(where[:12])}: this contains itself; expected steps that end; "
                     "remove the loop"
                 )
             if len(where) > MAX_LEVELS:
-                raise InvalidSystem(f"{_place(_readable(where[:4]))}: {_too_deep()}")
+                raise InvalidSystem(f"{_place(where[:4])}: {_too_deep()}")
             active.add(id(value))
             owners.append(value)
             stack.append(_items(value))
@@ -1179,11 +1179,6 @@ def _items(data: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(data, dict):
         return iter(data.items())
     return iter(enumerate(data)) if isinstance(data, list | tuple) else iter(())
-
-
-def _readable(parts) -> list:
-    """Parts of a path as text or position, and not too many of them."""
-    return [part if isinstance(part, int | str) else _show(part) for part in parts[:12]]
 
 
 def _sentences(error: ValidationError) -> list[str]:

@@ -182,7 +182,9 @@ def test_loops_are_refused():
     assert faults(data)[0].startswith(expected)
     loop = []
     loop.append(loop)
-    assert "contains itself" in faults({"name": loop})[0]
+    for key in ("name", None, b"", ("a", 1), 2.5, True):
+        assert "contains itself" in faults({key: loop})[0]
+        assert "more than 10,000 steps" in faults({key: {"then": [1] * 20_000}})[0]
 
 
 # Text and files
