@@ -28,8 +28,7 @@
     place.style.minHeight = height + "px"; // no jump while it is drawn
     picture.replaceWith(place);
     const tooltip = { disableDefaultStyle: true };
-    const logLevel = 1; // errors only
-    const options = { logLevel, mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false, tooltip };
+    const options = { mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false, tooltip };
     try {
       box.chart = (await window.vegaEmbed(place, spec, options)).view;
       if (box.querySelector(".vega-bind input")) place.setAttribute("role", "group");

@@ -39,7 +39,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Opens a page; its `asked` and `said` hold foreign requests and complaints of the console."""
+    """Opens a page; its `asked` and `said` hold all requests and the console's errors."""
     contexts = []
 
     def run(name, size=DESKTOP, scheme="light", scripts=True):
@@ -54,7 +54,7 @@ def visit(browser):
         page.on("pageerror", lambda error: page.said.append(str(error)))
         page.on(
             "console",
-            lambda line: page.said.append(line.text) if line.type in ("error", "warning") else None,
+            lambda line: page.said.append(line.text) if line.type == "error" else None,
         )
         page.goto((SITE / name).as_uri())
         return page
