@@ -16,9 +16,18 @@
     return library;
   }
 
+  /* On a phone a long title of a horizontal axis takes several lines. */
+  function wrapTitles(part) {
+    if (!part || typeof part !== "object") return;
+    const title = part.x?.title;
+    if (typeof title === "string") part.x.title = title.match(/.{1,24}(?= |$)/g)?.map((line) => line.trim()) ?? title;
+    Object.values(part).forEach(wrapTitles);
+  }
+
   async function enliven(box) {
     await load();
     const spec = JSON.parse(box.querySelector("script").textContent);
+    if (box.clientWidth < 480) wrapTitles([spec.encoding && spec, spec.layer, spec.vconcat, spec.hconcat]);
     const place = document.createElement("div");
     place.className = "live";
     place.setAttribute("role", "img");
