@@ -283,7 +283,7 @@ ROWS = [
         theory.chain_response(1, 2.5, 4), 20_000),
     # fan-out: fork-join, split-merge, tails
     Row("fj2-0.5", "[F] Flatto and Hahn 1984; Nelson and Tantawi 1988", fan_out(0.5, 2), response,
-        2.875, 50_000, simpy=4000),
+        2.875, 50_000, simpy=2000),
     Row("fj2-0.8", "[F] Flatto and Hahn 1984; Nelson and Tantawi 1988", fan_out(0.8, 2), response,
         7.0, 150_000),
     Row("splitmerge-2", "[F] Thomasian 2014: 1/H_2", fan_out(2, 2, 1), saturated_throughput,
