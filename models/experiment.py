@@ -95,8 +95,8 @@ def simulate(
             [(r.arrived_ms, r.replied_ms, r.completed_ms) for r in measures.requests]
         ).reshape(-1, 3)
         window = (measures.from_ms, measures.to_ms)
-        by_service = [list(vars(record).values()) for record in measures.services]
-        by_step = [list(vars(record).values()) for record in measures.steps]
+        by_service = pd.DataFrame([vars(record) for record in measures.services])
+        by_step = pd.DataFrame([vars(record) for record in measures.steps])
     else:
         from models.engine import compiled  # imported when it is first asked for
 
@@ -110,7 +110,7 @@ def simulate(
         bar.close()
         whole, times = outcome.whole[: outcome.arrived], outcome.times[: outcome.arrived]
         window = outcome.window_ms
-        by_service, by_step = outcome.services.tolist(), outcome.steps.tolist()
+        by_service, by_step = pd.DataFrame(outcome.services), pd.DataFrame(outcome.steps)
     arrived = len(times) if keep == "requests" else outcome.arrived
     if arrived <= skipped:
         raise ExperimentError(
@@ -309,17 +309,13 @@ def _request_frame(plan, whole, times, skipped):
     )
 
 
-def _service_frame(plan, rows, window):
-    frame = pd.DataFrame(
-        rows, columns=["held_ms", "working_ms", "wait_ms", "max_queue", "handled", "rejected"]
-    )
-    frame.insert(0, "service", [service.name for service in plan.services])
+def _service_frame(plan, frame, window):
     workers = np.array([service.workers for service in plan.services], float)
     workers[workers == UNLIMITED] = np.nan
     length = max(window[1] - window[0], np.finfo(float).tiny)
     return pd.DataFrame(
         {
-            "service": frame.service,
+            "service": [service.name for service in plan.services],
             "workers": workers,
             "utilisation": frame.held_ms / length / workers,
             "working": frame.working_ms / length / workers,
@@ -332,12 +328,8 @@ def _service_frame(plan, rows, window):
     )
 
 
-def _step_frame(plan, rows):
-    frame = pd.DataFrame(
-        rows, columns=["handled", "failed", "rejected", "undone", "wait_ms", "held_ms"]
-    )
-    counts = ["handled", "failed", "rejected", "undone"]
-    frame[counts] = frame[counts].astype(int)
+def _step_frame(plan, frame):
+    frame = frame[["handled", "failed", "rejected", "undone", "wait_ms", "held_ms"]].copy()
     frame.insert(0, "flow", [plan.flows[step.flow].name for step in plan.steps])
     frame.insert(1, "step", [step.key for step in plan.steps])
     handled = frame.handled.clip(lower=1)

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import numba
 import numpy as np
-from numba.extending import register_jitable
+from numba.extending import overload, register_jitable
 
 from models.engine import draws
 from models.engine.plan import (
     LOCAL,
     MESSAGE,
     NO_LIMIT,
+    NONE,
+    NOTHING,
     PROFILE,
     TIMESTAMPS,
     UNLIMITED,
@@ -50,21 +52,40 @@ def compiled(function):
     if os.access(HERE, os.W_OK):
         numba.config.CACHE_DIR = _cache_folder()
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     finally:
         numba.config.CACHE_DIR = previous
 
 
+for function in (draws.philox, draws.uniforms, draws.log):
+    register_jitable(inline="always")(function)  # so that a loop of them fills whole registers
 for function in (
-    draws.philox,
-    draws.uniforms,
-    draws.log,
     draws.exp,
     draws.normal_quantile,
+    draws.value_of,
     draws.sample,
     draws.profile_gap,
 ):
     register_jitable(function)
+
+
+@overload(draws.mantissa_and_exponent, inline="always")
+def _(x):
+    def from_bits(x):
+        bits = np.float64(x).view(np.int64)
+        mantissa = np.int64((bits & 0x000FFFFFFFFFFFFF) | (1022 << 52)).view(np.float64)
+        return mantissa, (bits >> 52) - 1022
+
+    return from_bits
+
+
+@overload(draws.times_power_of_two, inline="always")
+def _(x, n):
+    def from_bits(x, n):
+        return x * np.int64((np.int64(n) + 1023) << 52).view(np.float64)
+
+    return from_bits
+
 
 # States, in the order of the reference's methods.
 ARRIVE, STEP, GRANTED, SERVE, WORKED, CHILDREN, JOINED, SERVED, STEP_DONE = range(9)
@@ -73,36 +94,38 @@ DELIVER, DELIVERED, LANE_GRANTED = range(14, 17)
 UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(17, 24)
 
 # Whom a frame answers to.
-ANSWER, SEQUENCE, BRANCH, MESSAGE_STEP, UNDOING = range(5)
+ANSWER, SEQUENCE, BRANCH, MESSAGE_STEP, UNDOING, FIRST_TIME = range(6)
 
-# Columns of a frame: whole numbers and times.
-STATE, AT_STEP, REQUEST, ROLE, PARENT, NEXT, CHILD, PENDING, RESULT, LANE = range(10)
-STARTED, ASKED, HALF = range(3)
+# The rows of the kernel's tables. Small numbers without a sign, so that no index can be negative.
+u4, i8, f8 = np.uint32, np.int64, np.float64
+NOBODY = 0xFFFFFFFF  # no such frame, no such lane
 
-# Columns of a request: whole numbers and times.
-(
-    FLOW,
-    INDEX,
-    POSITION,
-    REPLY,
-    OUTCOME,
-    ATTEMPTS,
-    UNDONE,
-    OPEN,
-    FIRST_COMMIT,
-    LAST_COMMIT,
-) = range(10)
-ARRIVED, REPLIED = range(2)
 
-# Columns of a step's table, of its distributions, and of a resource (workers or lane).
-S_SERVICE, S_MODE, S_PARALLEL, S_CHILDREN, S_FIRST_CHILD, S_STREAM = range(6)
-S_PARTITIONS, S_LANES, S_FIRST_LANE, S_UNDOES, S_KIND = range(6, 11)
-D_WORK, D_NETWORK, D_ACK, D_DELIVERY, D_UNDO = range(5)
-R_CAPACITY, R_USERS, R_HEAD, R_TAIL, R_LENGTH, R_LIMIT, R_CALLS = range(7)
+def _row(whole, wide, real):
+    """A row of 32-bit numbers, 64-bit numbers and floats, by their names."""
+    kinds = [(name, u4) for name in whole.split()] + [(name, i8) for name in wide.split()]
+    return np.dtype(kinds + [(name, f8) for name in real.split()], align=True)
 
-# Columns of what is measured, per service and per step.
-M_HELD, M_WORKING, M_WAIT, M_MAX_QUEUE, M_HANDLED, M_REJECTED = range(6)
-N_HANDLED, N_FAILED, N_REJECTED, N_UNDONE, N_WAIT, N_HELD = range(6)
+
+FRAME = _row("state step request role parent next child pending result lane", "",
+             "started asked half")  # fmt: skip
+REQUEST = _row("flow reply outcome attempts undone open first_commit last_commit",
+               "index position", "arrived replied")  # fmt: skip
+STEP_ROW = _row("service mode parallel children first_child partitions lanes first_lane undoes",
+                "stream", "fails")  # fmt: skip
+DRAW = _row("", "kind stream purpose ahead", "p0 p1 p2")
+RESOURCE = _row("capacity users head tail length calls", "limit", "")  # workers or a lane
+SERVICE_RECORD = _row("", "max_queue handled rejected", "held_ms working_ms wait_ms")
+STEP_RECORD = _row("", "handled failed rejected undone", "wait_ms held_ms")
+
+# What is drawn for a step: its row of the table of draws is DRAWS times the step plus one of these.
+DRAWN_FOR = (draws.WORK, draws.NETWORK, draws.ACK, draws.DELIVERY,
+             draws.UNDO_WORK, draws.UNDO_NETWORK, draws.UNDO_ACK, draws.UNDO_DELIVERY)  # fmt: skip
+(D_WORK, D_NETWORK, D_ACK, D_DELIVERY,
+ D_UNDO_WORK, D_UNDO_NETWORK, D_UNDO_ACK, D_UNDO_DELIVERY) = range(8)  # fmt: skip
+DRAWS = len(DRAWN_FOR)
+AHEAD_BITS = 7
+AHEAD = 1 << AHEAD_BITS  # numbers that are drawn at once
 
 # Columns of the streamed summary, per batch and flow.
 (A_COUNT, A_ANSWERED, A_RESPONSE, A_DONE, A_COMPLETION, A_ADMITTED, A_GAP, A_FAILED, A_REJECTED,
@@ -110,6 +133,7 @@ N_HANDLED, N_FAILED, N_REJECTED, N_UNDONE, N_WAIT, N_HELD = range(6)
 
 FRAME_BITS = 26  # a heap key is the number of the event, then the number of the frame
 MAX_FRAMES = 1 << FRAME_BITS
+RELEASE = 1 << 31  # added to a service or lane that gives a place back
 BINS_PER_OCTAVE = 128
 LOWEST = (1023 - 10) * BINS_PER_OCTAVE  # bins start at 2^-10 ms
 BINS = 44 * BINS_PER_OCTAVE
@@ -162,53 +186,51 @@ def heap_pop(times, keys, size):
     keys[i] = key
 
 
-@numba.njit
-def draw(steps, values, distributions, seed, step, which, index, purpose):
-    """A number from one of a step's distributions."""
-    kind = steps[step, S_KIND + which]
-    if kind == draws.DETERMINISTIC:
-        return distributions[step, which, 0]
-    if kind == draws.EXPONENTIAL:  # as in `sample`, but without a call
-        first, _ = draws.uniforms(seed, steps[step, S_STREAM], index, 0, purpose, 0)
-        return -distributions[step, which, 0] * draws.log(first)
-    return draws.sample(
-        kind,
-        distributions[step, which, 0],
-        distributions[step, which, 1],
-        distributions[step, which, 2],
-        values,
-        seed,
-        steps[step, S_STREAM],
-        index,
-        0,
-        purpose,
-    )
+@numba.njit(error_model="numpy")
+def draw_ahead(kind, p0, p1, p2, values, seed, stream, purpose, first, ahead, place):
+    """Draw for a whole block of requests, beginning with the one with index `first`."""
+    if kind == draws.EXPONENTIAL:
+        for i in range(AHEAD):
+            uniform, _ = draws.uniforms(seed, stream, first + i, 0, purpose, 0)
+            ahead[place, i] = -p0 * draws.log(uniform)
+    else:
+        for i in range(AHEAD):
+            ahead[place, i] = draws.sample(
+                kind, p0, p1, p2, values, seed, stream, first + i, 0, purpose
+            )
 
 
 @numba.njit
 def queue_for(resources, resource, frames, frame):
     """Stand at the end of the queue for a worker or a lane."""
-    frames[frame, NEXT] = -1
-    if resources[resource, R_HEAD] < 0:
-        resources[resource, R_HEAD] = frame
+    frames[frame].next = NOBODY
+    if resources[resource].head == NOBODY:
+        resources[resource].head = frame
     else:
-        frames[resources[resource, R_TAIL], NEXT] = frame
-    resources[resource, R_TAIL] = frame
-    resources[resource, R_LENGTH] += 1
+        frames[resources[resource].tail].next = frame
+    resources[resource].tail = frame
+    resources[resource].length += 1
 
 
 @numba.njit
 def grant(resources, resource, frames):
-    """Give a free place to the head of the queue; the frame that has it now, or -1."""
-    if resources[resource, R_HEAD] < 0 or (
-        resources[resource, R_USERS] == resources[resource, R_CAPACITY]
+    """Give a free place to the head of the queue; the frame that has it now, or NOBODY."""
+    if resources[resource].head == NOBODY or (
+        resources[resource].users == resources[resource].capacity
     ):
-        return -1
-    frame = resources[resource, R_HEAD]
-    resources[resource, R_HEAD] = frames[frame, NEXT]
-    resources[resource, R_LENGTH] -= 1
-    resources[resource, R_USERS] += 1
+        return NOBODY
+    frame = resources[resource].head
+    resources[resource].head = frames[frame].next
+    resources[resource].length -= 1
+    resources[resource].users += 1
     return frame
+
+
+@numba.njit
+def profile_gap(now, amount, times, factors, flows, flow, period):
+    """Time until the next arrival of a flow with a piecewise constant rate."""
+    part = slice(flows[flow, 4], flows[flow, 4] + flows[flow, 5])
+    return draws.profile_gap(now, amount, times[part], factors[part], period)
 
 
 @numba.njit
@@ -226,16 +248,15 @@ def bin_of(ms):
 
 @compiled
 def kernel(
-    flows,  # (flows, 6) whole: root, arrivals, size, stream, first time, number of times
-    gaps,  # (flows, 5): kind, p0, p1, p2 of the gap's distribution, period of the profile
+    flows,  # (flows, 6) whole: root, arrivals, size, row of the gaps' draws, first time, number of times
+    periods,  # (flows,) of the profile
     times,  # all timestamps, or starts of profile parts
     factors,  # the factors of profile parts
-    steps,  # (steps, 15) whole, see S_*
+    steps,  # STEP_ROW
     children,  # numbers of child steps
-    fails,  # (steps,) probability
-    distributions,  # (steps, 5, 3) parameters
+    table,  # DRAW, of each step by D_*, then of the gaps of each flow
     values,  # observed values of empirical distributions
-    resources,  # (services + lanes, 7), see R_*
+    resources,  # RESOURCE: services, then lanes
     services,  # number of services
     limit,  # requests
     warmup,  # requests not counted
@@ -245,13 +266,13 @@ def kernel(
     pause_after,  # events after which to come back to Python
     registers,  # see G_*
     clock,  # now, start and end of the measured window
+    ahead,  # (draws that are drawn ahead, AHEAD) numbers
+    blocks,  # (draws that are drawn ahead,) the block of requests that they belong to
     groups,  # (flows,) groups of arrivals so far
     indices,  # (flows,) requests so far
     frames,
-    clocks,
     free_frames,  # a stack of free rows
     requests,
-    stamps,
     free_requests,
     heap_times,
     heap_keys,
@@ -262,8 +283,8 @@ def kernel(
     sums,  # (batches, flows, 11), see A_*
     histograms,  # (batches, flows, 2, BINS): responses, completions
     batch_from,  # (batches + 1,) start of each batch
-    by_service,  # (services, 6), see M_*
-    by_step,  # (steps, 6), see N_*
+    by_service,  # SERVICE_RECORD
+    by_step,  # STEP_RECORD
 ):
     """Run until everything is done (FINISHED), rows run out (FULL) or it is time to PAUSE."""
     keep = len(out_whole) > 0
@@ -302,9 +323,9 @@ def kernel(
         elif soon_head != soon_tail:
             frame = soon[soon_head & mask]
             soon_head += 1
-            if frame < 0:  # a place has been released
-                frame = grant(resources, ~frame, frames)
-                if frame >= 0:
+            if frame >= RELEASE:  # a place has been released
+                frame = grant(resources, frame - RELEASE, frames)
+                if frame != NOBODY:
                     soon[soon_tail & mask] = frame
                     soon_tail += 1
                 continue
@@ -319,142 +340,135 @@ def kernel(
         if events > pause_at:
             status = PAUSED
             break
-        state = frames[frame, STATE]
+        state = frames[frame].state
         while True:  # until this frame has to wait
-            if frames_free < largest or requests_free < largest:
-                frames[frame, STATE] = state
+            if frames_free < largest:  # there are no more requests under way than frames
+                frames[frame].state = state
                 status = FULL
                 break
 
             wait = 0.0  # how long this frame pauses before it goes on with `state`
-            step = frames[frame, AT_STEP]
-            request = frames[frame, REQUEST]
+            step = frames[frame].step
+            request = frames[frame].request
+            index = requests[request].index
+            drawn = -1  # the row of the table of draws from which `wait` is drawn
+            share = 1.0  # of what is drawn
 
             # Steps: workers, work, children
 
             if state == STEP:
-                service = steps[step, S_SERVICE]
-                if steps[step, S_MODE] == LOCAL or resources[service, R_CAPACITY] == UNLIMITED:
+                service = steps[step].service
+                if steps[step].mode == LOCAL or resources[service].capacity == UNLIMITED:
                     state = SERVE
                 elif (
-                    resources[service, R_LIMIT] != NO_LIMIT
-                    and steps[step, S_MODE] != MESSAGE
-                    and resources[service, R_USERS] == resources[service, R_CAPACITY]
-                    and resources[service, R_CALLS] >= resources[service, R_LIMIT]
+                    resources[service].limit != NO_LIMIT
+                    and steps[step].mode != MESSAGE
+                    and resources[service].users == resources[service].capacity
+                    and resources[service].calls >= resources[service].limit
                 ):
-                    if requests[request, POSITION] >= warmup:
-                        by_step[step, N_REJECTED] += 1
-                        by_service[service, M_REJECTED] += 1
-                    frames[frame, RESULT] = REJECTED
+                    if requests[request].position >= warmup:
+                        by_step[step].rejected += 1
+                        by_service[service].rejected += 1
+                    frames[frame].result = REJECTED
                     state = STEP_DONE
                 else:
-                    clocks[frame, ASKED] = now
-                    if steps[step, S_MODE] != MESSAGE:
-                        resources[service, R_CALLS] += 1
+                    frames[frame].asked = now
+                    if steps[step].mode != MESSAGE:
+                        resources[service].calls += 1
                     if (
-                        resources[service, R_USERS] < resources[service, R_CAPACITY]
-                        and resources[service, R_HEAD] < 0
+                        resources[service].users < resources[service].capacity
+                        and resources[service].head == NOBODY
                         and urgent_head == urgent_tail
                         and soon_head == soon_tail
                         and (heap_size == 0 or heap_times[0] > now)
                     ):  # nothing else happens at this instant: go on at once
-                        resources[service, R_USERS] += 1
+                        resources[service].users += 1
                         state = GRANTED
                         continue
-                    frames[frame, STATE] = GRANTED
+                    frames[frame].state = GRANTED
                     queue_for(resources, service, frames, frame)
                     first = grant(resources, service, frames)
-                    if first >= 0:
+                    if first != NOBODY:
                         soon[soon_tail & mask] = first
                         soon_tail += 1
-                    if resources[service, R_LENGTH] > by_service[service, M_MAX_QUEUE]:
-                        by_service[service, M_MAX_QUEUE] = resources[service, R_LENGTH]
+                    if resources[service].length > by_service[service].max_queue:
+                        by_service[service].max_queue = resources[service].length
                     break
 
             elif state == GRANTED:
-                service = steps[step, S_SERVICE]
-                if steps[step, S_MODE] != MESSAGE:
-                    resources[service, R_CALLS] -= 1
-                if requests[request, POSITION] >= warmup:
-                    by_step[step, N_WAIT] += now - clocks[frame, ASKED]
-                    by_service[service, M_WAIT] += now - clocks[frame, ASKED]
+                service = steps[step].service
+                if steps[step].mode != MESSAGE:
+                    resources[service].calls -= 1
+                if requests[request].position >= warmup:
+                    by_step[step].wait_ms += now - frames[frame].asked
+                    by_service[service].wait_ms += now - frames[frame].asked
                 state = SERVE
 
             elif state == SERVE:
-                clocks[frame, STARTED] = now
-                wait = draw(steps, values, distributions, seed, step, D_WORK,
-                            requests[request, INDEX], draws.WORK)  # fmt: skip
+                frames[frame].started = now
+                drawn = DRAWS * step + D_WORK
                 state = WORKED
 
             elif state == WORKED:
-                service = steps[step, S_SERVICE]
-                by_service[service, M_WORKING] += in_window(
-                    clocks[frame, STARTED], now, window_from, window_to
+                service = steps[step].service
+                by_service[service].working_ms += in_window(
+                    frames[frame].started, now, window_from, window_to
                 )
-                if fails[step] > 0.0 and (
-                    draws.uniforms(
-                        seed,
-                        steps[step, S_STREAM],
-                        requests[request, INDEX],
-                        0,
-                        draws.FAILS,
-                        0,
-                    )[0]
-                    < fails[step]
+                if steps[step].fails > 0.0 and (
+                    draws.uniforms(seed, steps[step].stream, index, 0, draws.FAILS, 0)[0]
+                    < steps[step].fails
                 ):
-                    frames[frame, RESULT] = FAILED
+                    frames[frame].result = FAILED
                     state = SERVED
                 else:
-                    if steps[step, S_UNDOES]:  # the local transaction commits
+                    if steps[step].undoes:  # the local transaction commits
                         frames_free -= 1
                         undo = free_frames[frames_free]
-                        frames[undo, STATE] = UNDO
-                        frames[undo, AT_STEP] = step
-                        frames[undo, REQUEST] = request
-                        frames[undo, ROLE] = UNDOING
-                        frames[undo, NEXT] = -1
-                        if requests[request, OUTCOME] != OK:
-                            requests[request, OPEN] += 1
+                        frames[undo].state = UNDO
+                        frames[undo].step = step
+                        frames[undo].request = request
+                        frames[undo].role = UNDOING
+                        frames[undo].next = NOBODY
+                        if requests[request].outcome != OK:
+                            requests[request].open += 1
                             urgent[urgent_tail & mask] = undo
                             urgent_tail += 1
-                        elif requests[request, FIRST_COMMIT] < 0:
-                            requests[request, FIRST_COMMIT] = undo
-                            requests[request, LAST_COMMIT] = undo
+                        elif requests[request].first_commit == NOBODY:
+                            requests[request].first_commit = undo
+                            requests[request].last_commit = undo
                         else:
-                            frames[requests[request, LAST_COMMIT], NEXT] = undo
-                            requests[request, LAST_COMMIT] = undo
-                    frames[frame, CHILD] = 0
-                    frames[frame, RESULT] = OK
+                            frames[requests[request].last_commit].next = undo
+                            requests[request].last_commit = undo
+                    frames[frame].child = 0
+                    frames[frame].result = OK
                     state = CHILDREN
 
             elif state == CHILDREN:
-                count = steps[step, S_CHILDREN]
-                if frames[frame, CHILD] == count:
+                count = steps[step].children
+                if frames[frame].child == count:
                     state = SERVED
-                elif steps[step, S_PARALLEL]:
+                elif steps[step].parallel:
                     for i in range(count):
                         frames_free -= 1
                         branch = free_frames[frames_free]
-                        frames[branch, STATE] = ASK
-                        frames[branch, AT_STEP] = children[steps[step, S_FIRST_CHILD] + i]
-                        frames[branch, REQUEST] = request
-                        frames[branch, ROLE] = BRANCH
-                        frames[branch, PARENT] = frame
+                        frames[branch].state = ASK
+                        frames[branch].step = children[steps[step].first_child + i]
+                        frames[branch].request = request
+                        frames[branch].role = BRANCH
+                        frames[branch].parent = frame
                         urgent[urgent_tail & mask] = branch
                         urgent_tail += 1
-                    frames[frame, PENDING] = count
-                    frames[frame, STATE] = JOINED
+                    frames[frame].pending = count
+                    frames[frame].state = JOINED
                     break
                 else:
                     frames_free -= 1
                     child = free_frames[frames_free]
-                    frames[child, AT_STEP] = children[
-                        steps[step, S_FIRST_CHILD] + frames[frame, CHILD]
-                    ]
-                    frames[child, REQUEST] = request
-                    frames[child, ROLE] = SEQUENCE
-                    frames[child, PARENT] = frame
-                    frames[frame, CHILD] += 1
+                    frames[child].step = children[steps[step].first_child + frames[frame].child]
+                    frames[child].request = request
+                    frames[child].role = SEQUENCE
+                    frames[child].parent = frame
+                    frames[frame].child += 1
                     frame = child
                     state = ASK
 
@@ -462,197 +476,185 @@ def kernel(
                 state = SERVED
 
             elif state == SERVED:
-                service = steps[step, S_SERVICE]
-                failed = frames[frame, RESULT] != OK
-                local = steps[step, S_MODE] == LOCAL
+                service = steps[step].service
+                failed = frames[frame].result != OK
+                local = steps[step].mode == LOCAL
                 if not local:
-                    by_service[service, M_HELD] += in_window(
-                        clocks[frame, STARTED], now, window_from, window_to
+                    by_service[service].held_ms += in_window(
+                        frames[frame].started, now, window_from, window_to
                     )
-                    if resources[service, R_CAPACITY] != UNLIMITED:
-                        resources[service, R_USERS] -= 1
-                        if resources[service, R_HEAD] >= 0:  # else nobody to give the place to
-                            soon[soon_tail & mask] = ~service
+                    if resources[service].capacity != UNLIMITED:
+                        resources[service].users -= 1
+                        if resources[service].head != NOBODY:  # else nobody to give the place to
+                            soon[soon_tail & mask] = RELEASE + service
                             soon_tail += 1
-                if requests[request, POSITION] >= warmup:
-                    by_step[step, N_HANDLED] += 1
-                    by_step[step, N_FAILED] += failed
-                    by_step[step, N_HELD] += now - clocks[frame, STARTED]
+                if requests[request].position >= warmup:
+                    by_step[step].handled += 1
+                    by_step[step].failed += failed
+                    by_step[step].held_ms += now - frames[frame].started
                     if not local:
-                        by_service[service, M_HANDLED] += 1
+                        by_service[service].handled += 1
                 state = STEP_DONE
 
             elif state == STEP_DONE:
-                role = frames[frame, ROLE]
+                role = frames[frame].role
                 if role == SEQUENCE or role == BRANCH:
-                    wait = clocks[frame, HALF]
+                    wait = frames[frame].half
                     state = ANSWERED
                 else:
-                    result = frames[frame, RESULT]
+                    result = frames[frame].result
                     if role == ANSWER:
-                        requests[request, REPLY] = result
-                        stamps[request, REPLIED] = now
+                        requests[request].reply = result
+                        requests[request].replied = now
                     else:
-                        if frames[frame, LANE] >= 0:
-                            resources[frames[frame, LANE], R_USERS] -= 1
-                            soon[soon_tail & mask] = ~frames[frame, LANE]
+                        if frames[frame].lane != NOBODY:
+                            resources[frames[frame].lane].users -= 1
+                            soon[soon_tail & mask] = RELEASE + frames[frame].lane
                             soon_tail += 1
                         if result == REJECTED:
                             result = FAILED
-                    if result != OK and requests[request, OUTCOME] == OK:
-                        requests[request, OUTCOME] = result
-                        undo = requests[request, FIRST_COMMIT]
-                        requests[request, FIRST_COMMIT] = -1
-                        while undo >= 0:
-                            requests[request, OPEN] += 1
+                    if result != OK and requests[request].outcome == OK:
+                        requests[request].outcome = result
+                        undo = requests[request].first_commit
+                        requests[request].first_commit = NOBODY
+                        while undo != NOBODY:
+                            requests[request].open += 1
                             urgent[urgent_tail & mask] = undo
                             urgent_tail += 1
-                            undo = frames[undo, NEXT]
+                            undo = frames[undo].next
                     state = ENDED
 
             # Calls and messages
 
             elif state == ASK:
-                half = 0.5 * draw(steps, values, distributions, seed, step, D_NETWORK,
-                                  requests[request, INDEX], draws.NETWORK)  # fmt: skip
-                clocks[frame, HALF] = half
-                wait = half
-                state = PUBLISHED if steps[step, S_MODE] == MESSAGE else STEP
+                drawn = DRAWS * step + D_NETWORK
+                share = 0.5
+                state = PUBLISHED if steps[step].mode == MESSAGE else STEP
 
             elif state == PUBLISHED:
-                wait = draw(steps, values, distributions, seed, step, D_ACK,
-                            requests[request, INDEX], draws.ACK)  # fmt: skip
+                drawn = DRAWS * step + D_ACK
                 state = ACKNOWLEDGED
 
             elif state == ACKNOWLEDGED:
                 frames_free -= 1
                 message = free_frames[frames_free]
-                frames[message, STATE] = DELIVER
-                frames[message, AT_STEP] = step
-                frames[message, REQUEST] = request
-                frames[message, ROLE] = MESSAGE_STEP
-                frames[message, LANE] = -1
-                requests[request, OPEN] += 1
+                frames[message].state = DELIVER
+                frames[message].step = step
+                frames[message].request = request
+                frames[message].role = MESSAGE_STEP
+                frames[message].lane = NOBODY
+                requests[request].open += 1
                 urgent[urgent_tail & mask] = message
                 urgent_tail += 1
-                frames[frame, RESULT] = OK
-                wait = clocks[frame, HALF]
+                frames[frame].result = OK
+                wait = frames[frame].half
                 state = ANSWERED
 
             elif state == ANSWERED:
-                if frames[frame, ROLE] == BRANCH:
-                    frames[frame, STATE] = BRANCH_ENDED
+                if frames[frame].role == BRANCH:
+                    frames[frame].state = BRANCH_ENDED
                     soon[soon_tail & mask] = frame
                     soon_tail += 1
                     break
-                result = frames[frame, RESULT]
+                result = frames[frame].result
                 free_frames[frames_free] = frame
                 frames_free += 1
-                frame = frames[frame, PARENT]
+                frame = frames[frame].parent
                 if result == OK:
                     state = CHILDREN
                 else:
-                    frames[frame, RESULT] = FAILED
+                    frames[frame].result = FAILED
                     state = SERVED
 
             elif state == BRANCH_ENDED:
-                parent = frames[frame, PARENT]
-                if frames[frame, RESULT] != OK:
-                    frames[parent, RESULT] = FAILED
+                parent = frames[frame].parent
+                if frames[frame].result != OK:
+                    frames[parent].result = FAILED
                 free_frames[frames_free] = frame
                 frames_free += 1
-                frames[parent, PENDING] -= 1
-                if frames[parent, PENDING] == 0:
+                frames[parent].pending -= 1
+                if frames[parent].pending == 0:
                     soon[soon_tail & mask] = parent
                     soon_tail += 1
                 break
 
             elif state == DELIVER:
-                wait = 0.5 * draw(steps, values, distributions, seed, step, D_DELIVERY,
-                                  requests[request, INDEX], draws.DELIVERY)  # fmt: skip
+                drawn = DRAWS * step + D_DELIVERY
+                share = 0.5
                 state = DELIVERED
 
             elif state == DELIVERED:
-                if steps[step, S_LANES] == 0:
+                if steps[step].lanes == 0:
                     state = STEP
                 else:
                     partition = int(
-                        steps[step, S_PARTITIONS]
-                        * draws.uniforms(
-                            seed,
-                            steps[step, S_STREAM],
-                            requests[request, INDEX],
-                            0,
-                            draws.PARTITION,
-                            0,
-                        )[0]
+                        steps[step].partitions
+                        * draws.uniforms(seed, steps[step].stream, index, 0, draws.PARTITION, 0)[0]
                     )
-                    lane = services + steps[step, S_FIRST_LANE] + partition % steps[step, S_LANES]
-                    clocks[frame, ASKED] = now
-                    frames[frame, LANE] = lane
-                    frames[frame, STATE] = LANE_GRANTED
+                    lane = services + steps[step].first_lane + partition % steps[step].lanes
+                    frames[frame].asked = now
+                    frames[frame].lane = lane
+                    frames[frame].state = LANE_GRANTED
                     queue_for(resources, lane, frames, frame)
                     first = grant(resources, lane, frames)
-                    if first >= 0:
+                    if first != NOBODY:
                         soon[soon_tail & mask] = first
                         soon_tail += 1
                     break
 
             elif state == LANE_GRANTED:
-                if requests[request, POSITION] >= warmup:
-                    by_step[step, N_WAIT] += now - clocks[frame, ASKED]
-                    by_service[steps[step, S_SERVICE], M_WAIT] += now - clocks[frame, ASKED]
+                if requests[request].position >= warmup:
+                    by_step[step].wait_ms += now - frames[frame].asked
+                    by_service[steps[step].service].wait_ms += now - frames[frame].asked
                 state = STEP
 
             # Sagas: undo
 
             elif state == UNDO:
-                wait = 0.5 * draw(steps, values, distributions, seed, step, D_NETWORK,
-                                  requests[request, INDEX], draws.UNDO_NETWORK)  # fmt: skip
-                state = UNDO_AT_BROKER if steps[step, S_MODE] == MESSAGE else UNDO_ARRIVED
+                drawn = DRAWS * step + D_UNDO_NETWORK
+                share = 0.5
+                state = UNDO_AT_BROKER if steps[step].mode == MESSAGE else UNDO_ARRIVED
 
             elif state == UNDO_AT_BROKER:
-                wait = draw(steps, values, distributions, seed, step, D_ACK,
-                            requests[request, INDEX], draws.UNDO_ACK)  # fmt: skip
+                drawn = DRAWS * step + D_UNDO_ACK
                 state = UNDO_SENT
 
             elif state == UNDO_SENT:
-                wait = 0.5 * draw(steps, values, distributions, seed, step, D_DELIVERY,
-                                  requests[request, INDEX], draws.UNDO_DELIVERY)  # fmt: skip
+                drawn = DRAWS * step + D_UNDO_DELIVERY
+                share = 0.5
                 state = UNDO_ARRIVED
 
             elif state == UNDO_ARRIVED:
-                service = steps[step, S_SERVICE]
-                if resources[service, R_CAPACITY] == UNLIMITED:
+                service = steps[step].service
+                if resources[service].capacity == UNLIMITED:
                     state = UNDO_GRANTED
                 else:
-                    frames[frame, STATE] = UNDO_GRANTED
+                    frames[frame].state = UNDO_GRANTED
                     queue_for(resources, service, frames, frame)
                     first = grant(resources, service, frames)
-                    if first >= 0:
+                    if first != NOBODY:
                         soon[soon_tail & mask] = first
                         soon_tail += 1
-                    if resources[service, R_LENGTH] > by_service[service, M_MAX_QUEUE]:
-                        by_service[service, M_MAX_QUEUE] = resources[service, R_LENGTH]
+                    if resources[service].length > by_service[service].max_queue:
+                        by_service[service].max_queue = resources[service].length
                     break
 
             elif state == UNDO_GRANTED:
-                clocks[frame, STARTED] = now
-                wait = draw(steps, values, distributions, seed, step, D_UNDO,
-                            requests[request, INDEX], draws.UNDO_WORK)  # fmt: skip
+                frames[frame].started = now
+                drawn = DRAWS * step + D_UNDO_WORK
                 state = UNDO_WORKED
 
             elif state == UNDO_WORKED:
-                service = steps[step, S_SERVICE]
-                busy = in_window(clocks[frame, STARTED], now, window_from, window_to)
-                by_service[service, M_HELD] += busy
-                by_service[service, M_WORKING] += busy
-                requests[request, UNDONE] += 1
-                if requests[request, POSITION] >= warmup:
-                    by_step[step, N_UNDONE] += 1
-                if resources[service, R_CAPACITY] != UNLIMITED:
-                    resources[service, R_USERS] -= 1
-                    soon[soon_tail & mask] = ~service
+                service = steps[step].service
+                busy = in_window(frames[frame].started, now, window_from, window_to)
+                by_service[service].held_ms += busy
+                by_service[service].working_ms += busy
+                requests[request].undone += 1
+                if requests[request].position >= warmup:
+                    by_step[step].undone += 1
+                if resources[service].capacity != UNLIMITED:
+                    resources[service].users -= 1
+                    soon[soon_tail & mask] = RELEASE + service
                     soon_tail += 1
                 state = ENDED
 
@@ -661,43 +663,43 @@ def kernel(
             elif state == ENDED:
                 free_frames[frames_free] = frame
                 frames_free += 1
-                requests[request, OPEN] -= 1
-                if requests[request, OPEN] > 0:
+                requests[request].open -= 1
+                if requests[request].open > 0:
                     break
-                commit = requests[request, FIRST_COMMIT]
-                while commit >= 0:  # the saga has succeeded: nothing will be undone
+                commit = requests[request].first_commit
+                while commit != NOBODY:  # the saga has succeeded: nothing will be undone
                     free_frames[frames_free] = commit
                     frames_free += 1
-                    commit = frames[commit, NEXT]
+                    commit = frames[commit].next
                 done += 1
-                position = requests[request, POSITION]
+                position = requests[request].position
                 if keep:
-                    out_whole[position, 0] = requests[request, FLOW]
-                    out_whole[position, 1] = requests[request, INDEX]
-                    out_whole[position, 2] = requests[request, REPLY]
-                    out_whole[position, 3] = requests[request, OUTCOME]
-                    out_whole[position, 4] = requests[request, ATTEMPTS]
-                    out_whole[position, 5] = requests[request, UNDONE]
-                    out_times[position, 0] = stamps[request, ARRIVED]
-                    out_times[position, 1] = stamps[request, REPLIED]
+                    out_whole[position, 0] = requests[request].flow
+                    out_whole[position, 1] = requests[request].index
+                    out_whole[position, 2] = requests[request].reply
+                    out_whole[position, 3] = requests[request].outcome
+                    out_whole[position, 4] = requests[request].attempts
+                    out_whole[position, 5] = requests[request].undone
+                    out_times[position, 0] = requests[request].arrived
+                    out_times[position, 1] = requests[request].replied
                     out_times[position, 2] = now
                 else:
-                    flow = requests[request, FLOW]
-                    outcome = requests[request, OUTCOME]
+                    flow = requests[request].flow
+                    outcome = requests[request].outcome
                     if batch >= 0 and now <= window_to and outcome == OK:
                         sums[batch, flow, A_THROUGHPUT] += 1
                     if position >= warmup:
                         part = (position - warmup) * batches // (limit - warmup)
-                        response = stamps[request, REPLIED] - stamps[request, ARRIVED]
-                        completion = now - stamps[request, ARRIVED]
+                        response = requests[request].replied - requests[request].arrived
+                        completion = now - requests[request].arrived
                         sums[part, flow, A_COUNT] += 1
-                        sums[part, flow, A_UNDONE] += requests[request, UNDONE]
+                        sums[part, flow, A_UNDONE] += requests[request].undone
                         sums[part, flow, A_FAILED] += outcome == FAILED
                         sums[part, flow, A_REJECTED] += outcome == REJECTED
                         if outcome != REJECTED:
                             sums[part, flow, A_ADMITTED] += 1
-                            sums[part, flow, A_GAP] += now - stamps[request, REPLIED]
-                        if requests[request, REPLY] == OK:
+                            sums[part, flow, A_GAP] += now - requests[request].replied
+                        if requests[request].reply == OK:
                             sums[part, flow, A_ANSWERED] += 1
                             sums[part, flow, A_RESPONSE] += response
                             histograms[part, flow, 0, bin_of(response)] += 1
@@ -711,8 +713,8 @@ def kernel(
 
             else:  # ARRIVE
                 flow = step
-                if frames[frame, ROLE] < 0:
-                    frames[frame, ROLE] = 0
+                if frames[frame].role == FIRST_TIME:
+                    frames[frame].role = 0
                 else:
                     for _ in range(flows[flow, 2]):
                         if arrived == limit:
@@ -727,84 +729,67 @@ def kernel(
                             batch_next = warmup - (-(batch + 1) * (limit - warmup) // batches)
                         requests_free -= 1
                         request = free_requests[requests_free]
-                        requests[request, FLOW] = flow
-                        requests[request, INDEX] = indices[flow]
-                        requests[request, POSITION] = arrived
-                        requests[request, OUTCOME] = OK
-                        requests[request, ATTEMPTS] = 1
-                        requests[request, UNDONE] = 0
-                        requests[request, OPEN] = 1
-                        requests[request, FIRST_COMMIT] = -1
-                        stamps[request, ARRIVED] = now
+                        requests[request].flow = flow
+                        requests[request].index = indices[flow]
+                        requests[request].position = arrived
+                        requests[request].outcome = OK
+                        requests[request].attempts = 1
+                        requests[request].undone = 0
+                        requests[request].open = 1
+                        requests[request].first_commit = NOBODY
+                        requests[request].arrived = now
                         indices[flow] += 1
                         arrived += 1
                         frames_free -= 1
                         root = free_frames[frames_free]
-                        frames[root, STATE] = STEP
-                        frames[root, AT_STEP] = flows[flow, 0]
-                        frames[root, REQUEST] = request
-                        frames[root, ROLE] = ANSWER
+                        frames[root].state = STEP
+                        frames[root].step = flows[flow, 0]
+                        frames[root].request = request
+                        frames[root].role = ANSWER
                         urgent[urgent_tail & mask] = root
                         urgent_tail += 1
                     if arrived == limit:
                         break
                     groups[flow] += 1
-                first_time = flows[flow, 4]
-                last_time = first_time + flows[flow, 5]
                 if flows[flow, 1] == TIMESTAMPS:
                     if groups[flow] == flows[flow, 5]:
                         break
-                    wait = max(times[first_time + groups[flow]] - now, 0.0)
+                    wait = max(times[flows[flow, 4] + groups[flow]] - now, 0.0)
                 else:
-                    wait = draws.sample(
-                        int(gaps[flow, 0]),
-                        gaps[flow, 1],
-                        gaps[flow, 2],
-                        gaps[flow, 3],
-                        values,
-                        seed,
-                        flows[flow, 3],
-                        groups[flow],
-                        0,
-                        draws.ARRIVAL,
-                    )
-                    if flows[flow, 1] == PROFILE:
-                        wait = draws.profile_gap(
-                            now,
-                            wait,
-                            times[first_time:last_time],
-                            factors[first_time:last_time],
-                            gaps[flow, 4],
-                        )
-                if wait == np.inf:
-                    break
-                frames[frame, STATE] = ARRIVE
-                if now + wait > now:
-                    events += 1
-                    heap_push(
-                        heap_times,
-                        heap_keys,
-                        heap_size,
-                        now + wait,
-                        events << FRAME_BITS | frame,
-                    )
-                    heap_size += 1
-                else:
-                    soon[soon_tail & mask] = frame
-                    soon_tail += 1
-                break
+                    drawn = flows[flow, 3]
+                    index = groups[flow]
 
-            if wait > 0.0:
-                frames[frame, STATE] = state
+            # Time and chance
+
+            if drawn >= 0:
+                d = table[drawn]
+                if d.kind == draws.DETERMINISTIC:
+                    wait = d.p0
+                else:
+                    place = d.ahead
+                    block = index >> AHEAD_BITS
+                    if place >= 0 and block > blocks[place]:
+                        draw_ahead(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream, d.purpose,
+                                   block << AHEAD_BITS, ahead, place)  # fmt: skip
+                        blocks[place] = block
+                    if place >= 0 and block == blocks[place]:
+                        wait = ahead[place, index & (AHEAD - 1)]
+                    else:
+                        wait = draws.sample(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream,
+                                            index, 0, d.purpose)  # fmt: skip
+                wait *= share
+                if share != 1.0:
+                    frames[frame].half = wait
+                if state == ARRIVE and flows[step, 1] == PROFILE:
+                    wait = profile_gap(now, wait, times, factors, flows, step, periods[step])
+            if wait == np.inf:
+                break
+            if wait > 0.0 or state == ARRIVE:
+                frames[frame].state = state
                 if now + wait > now:
                     events += 1
-                    heap_push(
-                        heap_times,
-                        heap_keys,
-                        heap_size,
-                        now + wait,
-                        events << FRAME_BITS | frame,
-                    )
+                    heap_push(heap_times, heap_keys, heap_size, now + wait,
+                              events << FRAME_BITS | frame)  # fmt: skip
                     heap_size += 1
                 else:
                     soon[soon_tail & mask] = frame
@@ -848,72 +833,92 @@ def tables(plan: Plan):
         count = len(distribution.values)
         return distribution.kind, (float(len(values) - count), float(count), 0.0)
 
+    table = np.zeros(DRAWS * len(plan.steps) + len(plan.flows), DRAW)
+    table["ahead"] = -1
+    likely = _likely(plan)
+    drawn_ahead = 0
+
+    def add(number, distribution, stream, purpose, often):
+        nonlocal drawn_ahead
+        kind, parameters = flat(distribution)
+        place = -1
+        if often and kind != draws.DETERMINISTIC:
+            place = drawn_ahead
+            drawn_ahead += 1
+        table[number] = kind, stream, purpose, place, *parameters
+
     flows = np.zeros((len(plan.flows), 6), np.int64)
-    gaps = np.zeros((len(plan.flows), 5))
     times: list[float] = []
     factors: list[float] = []
     for i, flow in enumerate(plan.flows):
-        kind, parameters = flat(flow.gap)
+        number = DRAWS * len(plan.steps) + i
+        add(number, flow.gap, flow.stream, draws.ARRIVAL, True)
         own_times = flow.times_ms or flow.starts_ms
-        flows[i] = (
-            flow.root,
-            flow.arrivals,
-            flow.size,
-            flow.stream,
-            len(times),
-            len(own_times),
-        )
-        gaps[i] = kind, *parameters, flow.period_ms
+        flows[i] = flow.root, flow.arrivals, flow.size, number, len(times), len(own_times)
         times.extend(own_times)
         factors.extend(flow.factors or (0.0,) * len(own_times))
 
-    steps = np.zeros((len(plan.steps), 15), np.int64)
-    distributions = np.zeros((len(plan.steps), 5, 3))
+    steps = np.zeros(len(plan.steps), STEP_ROW)
     children: list[int] = []
     for i, step in enumerate(plan.steps):
-        parts = [
-            step.work,
-            step.network,
-            step.ack,
-            step.delivery,
-            step.undo or step.work,
-        ]
-        flattened = [flat(part) for part in parts]
         steps[i] = (
             step.service,
             step.mode,
             step.in_parallel,
             len(step.children),
             len(children),
-            step.stream,
             step.partitions,
             step.lanes,
             step.first_lane,
             step.undo is not None,
-            *(kind for kind, _ in flattened),
+            step.stream,
+            step.fails,
         )
-        distributions[i] = [parameters for _, parameters in flattened]
+        travel = step.network, step.ack, step.delivery
+        undo = step.undo or NOTHING
+        parts = (step.work, *travel, undo, *travel)
+        for which, purpose in enumerate(DRAWN_FOR):
+            often = likely[i] and which < D_UNDO_WORK
+            add(DRAWS * i + which, parts[which], step.stream, purpose, often)
         children.extend(step.children)
 
-    resources = np.zeros((len(plan.services) + plan.lanes, 7), np.int64)
-    resources[:, (R_HEAD, R_TAIL)] = -1
+    resources = np.zeros(len(plan.services) + plan.lanes, RESOURCE)
+    resources["head"] = resources["tail"] = NOBODY
+    resources["capacity"] = 1
     for i, service in enumerate(plan.services):
-        resources[i, R_CAPACITY] = service.workers
-        resources[i, R_LIMIT] = service.queue_limit
-    resources[len(plan.services) :, R_CAPACITY] = 1
+        resources[i]["capacity"] = service.workers
+        resources[i]["limit"] = service.queue_limit
     return (
         flows,
-        gaps,
+        np.array([flow.period_ms for flow in plan.flows]),
         np.array(times, float),
         np.array(factors, float),
         steps,
-        np.array(children, np.int64),
-        np.array([step.fails for step in plan.steps]),
-        distributions,
+        np.array(children, u4),
+        table,
         np.array(values, float),
         resources,
         len(plan.services),
-    )
+    ), drawn_ahead
+
+
+def _likely(plan):
+    """Whether most requests of its flow reach each step, if nothing but its own work can fail."""
+    reached: dict[int, float] = {}
+    succeeds: dict[int, float] = {}
+    for step in reversed(plan.steps):  # children have larger numbers
+        sure = 1.0
+        for child in step.children:
+            reached[child] = 1.0 if step.in_parallel else sure
+            sure *= succeeds[child] if plan.steps[child].mode != MESSAGE else 1.0
+        succeeds[step.number] = (1.0 - step.fails) * sure
+    share: dict[int, float] = {}
+    for step in plan.steps:
+        share[step.number] = 1.0
+        if step.parent != NONE:
+            parent = plan.steps[step.parent]
+            share[step.number] = share[step.parent] * (1 - parent.fails) * reached[step.number]
+    return [share[step.number] > 0.5 for step in plan.steps]
 
 
 @dataclass
@@ -946,7 +951,7 @@ def run(
 
     Raises MemoryError where more than 2^26 steps are under way at once: an overload without limit.
     """
-    static = tables(plan)
+    static, drawn_ahead = tables(plan)
     flows, steps = static[0], static[4]
     largest = 2 + max(max(len(step.children) for step in plan.steps), *flows[:, 2])
     capacity = 256
@@ -955,15 +960,21 @@ def run(
     registers = np.zeros(13, np.int64)
     registers[G_BATCH], registers[G_BATCH_NEXT], registers[G_FRAME] = -1, warmup, -1
     clock = np.array([0.0, np.inf, np.inf])
-    counters = [np.zeros(len(flows), np.int64), np.zeros(len(flows), np.int64)]
+    counters = [
+        np.zeros((drawn_ahead, AHEAD)),
+        np.full(drawn_ahead, -1),
+        np.zeros(len(flows), np.int64),
+        np.zeros(len(flows), np.int64),
+    ]
     pools = _pools(capacity)
-    pools[2][:capacity] = pools[5][:capacity] = np.arange(capacity)[::-1]
+    pools[1][:capacity] = pools[3][:capacity] = np.arange(capacity)[::-1]
     registers[G_FRAMES] = registers[G_REQUESTS] = capacity
-    urgent = pools[8]
+    urgent = pools[6]
     for flow in range(len(flows)):  # every flow's arrivals are a process of their own
         registers[G_FRAMES] -= 1
-        frame = pools[2][registers[G_FRAMES]]
-        pools[0][frame, [STATE, AT_STEP, ROLE]] = ARRIVE, flow, -1
+        frame = pools[1][registers[G_FRAMES]]
+        for name, value in (("state", ARRIVE), ("step", flow), ("role", FIRST_TIME)):
+            pools[0][name][frame] = value
         urgent[flow] = frame
     registers[G_URGENT_TAIL] = len(flows)
     rows, streamed = (requests, 0) if keep else (0, batches)
@@ -973,8 +984,8 @@ def run(
         np.zeros((streamed, len(flows), 11)),
         np.zeros((streamed, len(flows), 2, BINS), np.int64),
         np.zeros(batches + 1),
-        np.zeros((len(plan.services), 6)),
-        np.zeros((len(steps), 6)),
+        np.zeros(len(plan.services), SERVICE_RECORD),
+        np.zeros(len(steps), STEP_RECORD),
     ]
     settings = (requests, warmup, seed, batches, largest, PAUSE_AFTER)
     while True:
@@ -1004,30 +1015,28 @@ def run(
 def _pools(capacity):
     """Room for `capacity` frames and requests, for their events and their queues."""
     return [
-        np.zeros((capacity, 10), np.int64),
-        np.zeros((capacity, 3)),
-        np.zeros(capacity, np.int64),
-        np.zeros((capacity, 10), np.int64),
-        np.zeros((capacity, 2)),
-        np.zeros(capacity, np.int64),
+        np.zeros(capacity, FRAME),
+        np.zeros(capacity, u4),
+        np.zeros(capacity, REQUEST),
+        np.zeros(capacity, u4),
         np.zeros(capacity),
-        np.zeros(capacity, np.int64),
-        np.zeros(8 * capacity, np.int64),
-        np.zeros(8 * capacity, np.int64),
+        np.zeros(capacity, i8),
+        np.zeros(8 * capacity, u4),
+        np.zeros(8 * capacity, u4),
     ]
 
 
 def _grown(pools, registers, capacity):
     """The same content with twice the room."""
     larger = _pools(2 * capacity)
-    for old, new in zip(pools[:8], larger[:8], strict=True):
+    for old, new in zip(pools[:6], larger[:6], strict=True):
         new[:capacity] = old
-    for stack, free in ((larger[2], G_FRAMES), (larger[5], G_REQUESTS)):
+    for stack, free in ((larger[1], G_FRAMES), (larger[3], G_REQUESTS)):
         stack[registers[free] : registers[free] + capacity] = np.arange(capacity, 2 * capacity)[
             ::-1
         ]
         registers[free] += capacity
-    for ring, head in ((8, G_URGENT_HEAD), (9, G_SOON_HEAD)):
+    for ring, head in ((6, G_URGENT_HEAD), (7, G_SOON_HEAD)):
         waiting = registers[head + 1] - registers[head]
         places = (registers[head] + np.arange(waiting)) % len(pools[ring])
         larger[ring][:waiting] = pools[ring][places]

@@ -67,13 +67,23 @@ def uniforms(seed, who, request, attempt, purpose, block):
     return first, second
 
 
+def mantissa_and_exponent(x):
+    """m in [1/2, 1) and e with x = m 2^e, of a positive float (compiled: out of its bits)."""
+    return math.frexp(x)
+
+
+def times_power_of_two(x, n):
+    """x 2^n (compiled: a multiplication by a float made of its bits)."""
+    return math.ldexp(x, n)
+
+
 def log(x):
     """Natural logarithm of a positive float, to about one unit in the last place.
 
     x = m 2^e with m in [sqrt(1/2), sqrt(2)); ln m = 2 artanh(s), s = (m - 1) / (m + 1), by its
     series, which needs no more than eleven terms since s^2 < 0.03.
     """
-    m, e = math.frexp(x)
+    m, e = mantissa_and_exponent(x)
     if m < SQRT_HALF:
         m *= 2.0
         e -= 1
@@ -111,7 +121,7 @@ def exp(x):
         1.0,
     ):
         total = total * r + c
-    return math.ldexp(total, n)
+    return times_power_of_two(total, n)
 
 
 def normal_quantile(p):
@@ -207,17 +217,22 @@ def sample(kind, p0, p1, p2, values, seed, who, request, attempt, purpose):
     if kind == DETERMINISTIC:
         return p0
     first, second = uniforms(seed, who, request, attempt, purpose, 0)
+    if kind != ERLANG:
+        return value_of(kind, p0, p1, p2, values, first, second)
+    total = log(first)
+    for phase in range(1, int(p1)):
+        if phase % 2:
+            total += log(second)
+        else:
+            first, second = uniforms(seed, who, request, attempt, purpose, phase // 2)
+            total += log(first)
+    return -p0 * total
+
+
+def value_of(kind, p0, p1, p2, values, first, second):
+    """The value that two uniforms stand for, of a distribution that needs no more than two."""
     if kind == EXPONENTIAL:
         return -p0 * log(first)
-    if kind == ERLANG:
-        total = log(first)
-        for phase in range(1, int(p1)):
-            if phase % 2:
-                total += log(second)
-            else:
-                first, second = uniforms(seed, who, request, attempt, purpose, phase // 2)
-                total += log(first)
-        return -p0 * total
     if kind == HYPEREXPONENTIAL:
         return -(p1 if first < p0 else p2) * log(second)
     if kind == LOGNORMAL:
