@@ -147,18 +147,24 @@ PAUSE_AFTER = 5_000_000  # events, about a second: time to show progress or to b
 
 
 @numba.njit
+def before(time, key, other_time, other_key):
+    """Whether one event comes before another, worked out without a branch."""
+    return (time < other_time) | ((time == other_time) & (key < other_key))
+
+
+@numba.njit
 def heap_push(times, keys, size, time, key):
     """Put an event into the heap of `size` events, ordered by time, then by number."""
     i = size
     while i > 0:
-        parent = (i - 1) >> 1
-        if times[parent] < time or (times[parent] == time and keys[parent] < key):
+        parent = u4((i - 1) >> 1)
+        if before(times[parent], keys[parent], time, key):
             break
-        times[i] = times[parent]
-        keys[i] = keys[parent]
+        times[u4(i)] = times[parent]
+        keys[u4(i)] = keys[parent]
         i = parent
-    times[i] = time
-    keys[i] = key
+    times[u4(i)] = time
+    keys[u4(i)] = key
 
 
 @numba.njit
@@ -170,20 +176,17 @@ def heap_pop(times, keys, size):
     i = 0
     child = 1
     while child < last:
-        right = child + 1
-        if right < last and (
-            times[right] < times[child]
-            or (times[right] == times[child] and keys[right] < keys[child])
-        ):
-            child = right
-        if time < times[child] or (time == times[child] and key < keys[child]):
+        left = u4(child)
+        right = u4(child + 1)  # or `last` itself, which then is the one that is moved
+        child += before(times[right], keys[right], times[left], keys[left])
+        if not before(times[u4(child)], keys[u4(child)], time, key):
             break
-        times[i] = times[child]
-        keys[i] = keys[child]
+        times[u4(i)] = times[u4(child)]
+        keys[u4(i)] = keys[u4(child)]
         i = child
         child = 2 * i + 1
-    times[i] = time
-    keys[i] = key
+    times[u4(i)] = time
+    keys[u4(i)] = key
 
 
 @numba.njit(error_model="numpy")
