@@ -73,7 +73,7 @@ def simulate(
     if len(available) == len(plan.flows):
         requests = min(requests, sum(available))
     if warmup == "mser":
-        pilot = simulate(plan, requests, seed, engine, warmup=0.0).requests
+        pilot: Any = simulate(plan, requests, seed, engine, warmup=0.0).requests
         skipped = mser5((pilot.replied_ms - pilot.arrived_ms).to_numpy())
     else:
         skipped = int(warmup * requests)

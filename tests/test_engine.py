@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from models import System, stages
 from models.engine import compiled, draws
 from models.engine.plan import (
     CALL,
@@ -27,6 +28,7 @@ from models.engine.plan import (
 )
 from models.engine.reference import Simulation
 from models.experiment import compare, mser5, replicate, simulate
+from models.system import bundled
 
 times_ms = st.sampled_from([0.0, 0.5, 1.0, 1.7])
 distributions = st.one_of(
@@ -138,6 +140,15 @@ def test_both_engines_give_identical_requests(plan, seed, warmup):
         for name in rows.dtype.names:
             expected = [getattr(record, name) for record in records]
             assert np.allclose(rows[name], expected, rtol=1e-12, atol=1e-9), name
+
+
+@pytest.mark.parametrize("stage", ["synchronous", "separated"])
+@pytest.mark.parametrize("name", bundled())
+def test_bundled_systems_run_alike_over_many_blocks_of_draws(name, stage):
+    plan = stages.at(System.load(name), stage).plan()
+    n = 8 * compiled.AHEAD
+    reference = Simulation(plan, n, 2).run()
+    assert np.array_equal(times_of(reference), compiled.run(plan, n, 2).times)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

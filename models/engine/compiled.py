@@ -57,19 +57,13 @@ def compiled(function):
         numba.config.CACHE_DIR = previous
 
 
-for function in (draws.philox, draws.uniforms, draws.log):
-    register_jitable(inline="always")(function)  # so that a loop of them fills whole registers
-for function in (
-    draws.exp,
-    draws.normal_quantile,
-    draws.value_of,
-    draws.sample,
-    draws.profile_gap,
-):
-    register_jitable(function)
+for name in ("philox", "uniforms", "log"):
+    register_jitable(forceinline=True)(getattr(draws, name))  # to fill whole vector registers
+for name in ("exp", "normal_quantile", "value_of", "sample", "profile_gap"):
+    register_jitable(getattr(draws, name))
 
 
-@overload(draws.mantissa_and_exponent, inline="always")
+@overload(draws.mantissa_and_exponent)
 def _(x):
     def from_bits(x):
         bits = np.float64(x).view(np.int64)
@@ -79,7 +73,7 @@ def _(x):
     return from_bits
 
 
-@overload(draws.times_power_of_two, inline="always")
+@overload(draws.times_power_of_two)
 def _(x, n):
     def from_bits(x, n):
         return x * np.int64((np.int64(n) + 1023) << 52).view(np.float64)
