@@ -20,7 +20,8 @@ from scipy.stats import t as student
 from tqdm.auto import tqdm
 
 from models.engine.plan import UNLIMITED, Plan
-from models.engine.reference import FAILED, OK, REJECTED, Simulation
+from models.engine.policies import FAILED, OK, REJECTED
+from models.engine.reference import Simulation
 
 BATCHES = 20
 OUTCOMES = ("ok", "failed", "rejected")
@@ -329,7 +330,8 @@ def _service_frame(plan, frame, window):
 
 
 def _step_frame(plan, frame):
-    frame = frame[["handled", "failed", "rejected", "undone", "wait_ms", "held_ms"]].copy()
+    counts = ["handled", "failed", "rejected", "undone", "tried", "timed_out", "broken"]
+    frame = frame[[*counts, "wait_ms", "held_ms"]].copy()
     frame.insert(0, "flow", [plan.flows[step.flow].name for step in plan.steps])
     frame.insert(1, "step", [step.key for step in plan.steps])
     handled = frame.handled.clip(lower=1)

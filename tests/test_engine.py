@@ -1,6 +1,7 @@
 """Two engines, one truth: on random plans both give the same times for every request."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from models import System, stages
 from models.engine import compiled, draws
 from models.engine.plan import (
     CALL,
+    DECORRELATED,
     LOCAL,
     MESSAGE,
     NO_LIMIT,
+    NO_PAUSE,
     NONE,
     NOTHING,
     PROFILE,
@@ -23,6 +26,7 @@ from models.engine.plan import (
     Draw,
     FlowPlan,
     Plan,
+    PolicyPlan,
     ServicePlan,
     StepPlan,
 )
@@ -43,8 +47,34 @@ distributions = st.one_of(
 )
 
 
+NEVER = Draw(draws.DETERMINISTIC, math.inf)
+policies = st.builds(
+    PolicyPlan,
+    limit=st.sampled_from([NEVER, NEVER, Draw(draws.DETERMINISTIC, 0.0),
+                           Draw(draws.DETERMINISTIC, 1.0), Draw(draws.EXPONENTIAL, 1.5)]),
+    passes=st.booleans(),
+    attempts=st.integers(1, 3),
+    retry_on=st.sampled_from([0b111100, 0b111110]),
+    backoff=st.integers(NO_PAUSE, DECORRELATED),
+    pause=distributions,
+    base_ms=st.just(0.5),
+    cap_ms=st.sampled_from([0.75, math.inf]),
+    budget=st.sampled_from([0.0, 2.0, math.inf]),
+    earns=st.sampled_from([0.0, 0.2]),
+    earns_per_ms=st.sampled_from([0.0, 0.1]),
+    throttle=st.sampled_from([0.0, 0.0, 1.1]),
+    throttle_ms=st.just(20.0),
+    window=st.sampled_from([0, 0, 4]),
+    share=st.just(0.5),
+    minimum=st.sampled_from([1, 4]),
+    open_ms=st.sampled_from([0.0, 5.0]),
+    trials=st.integers(1, 2),
+    bulkhead=st.sampled_from([0, 0, 1, 3]),
+)  # fmt: skip
+
+
 @st.composite
-def plans(draw, may_fail=True):
+def plans(draw, may_fail=True, policed=False):
     """Trees of calls and messages on shared services; ties are made likely on purpose."""
     services = draw(st.integers(1, 4))
     lanes = draw(st.integers(1, 3))
@@ -84,6 +114,8 @@ def plans(draw, may_fail=True):
             partitions=7 if partitioned else 0,
             lanes=lanes if partitioned else 0,
             first_lane=0,
+            errors=draw(st.sampled_from([0.0, 0.3])) if policed else 0.0,
+            policy=draw(st.none() | policies) if policed and mode != LOCAL else None,
         )
         return number
 
@@ -112,6 +144,9 @@ def plans(draw, may_fail=True):
             f"v{i}",
             draw(st.integers(0, 3)),
             draw(st.sampled_from([NO_LIMIT, NO_LIMIT, 0, 2])) if may_fail else NO_LIMIT,
+            sheds_late=policed and draw(st.booleans()),
+            patient_ms=draw(st.sampled_from([math.inf, 3.0])) if policed else math.inf,
+            strict_ms=draw(st.sampled_from([math.inf, 0.5])) if policed else math.inf,
         )
         for i in range(services)
     )
@@ -124,8 +159,12 @@ def times_of(measures):
     ).reshape(-1, 3)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(plan=plans(), seed=st.integers(0, 2**63 - 1), warmup=st.integers(0, 5))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    plan=plans() | plans(policed=True),
+    seed=st.integers(0, 2**63 - 1),
+    warmup=st.integers(0, 5),
+)
 def test_both_engines_give_identical_requests(plan, seed, warmup):
     reference = Simulation(plan, 60, seed, warmup).run()
     outcome = compiled.run(plan, 60, seed, warmup, 5)

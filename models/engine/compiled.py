@@ -18,8 +18,9 @@ import numba
 import numpy as np
 from numba.extending import overload, register_jitable
 
-from models.engine import draws
+from models.engine import draws, policies
 from models.engine.plan import (
+    DRAWN,
     LOCAL,
     MESSAGE,
     NO_LIMIT,
@@ -29,10 +30,12 @@ from models.engine.plan import (
     TIMESTAMPS,
     UNLIMITED,
     Plan,
+    PolicyPlan,
 )
-from models.engine.reference import FAILED, OK, REJECTED
+from models.engine.policies import BROKEN, FAILED, OK, REJECTED, TIMED_OUT, UNAVAILABLE
 
 HERE = Path(__file__).parent
+NO_POLICY = PolicyPlan()
 
 
 def _cache_folder():
@@ -41,7 +44,7 @@ def _cache_folder():
     numba looks only at the file of the function itself, so a change in `draws.py` would go unseen.
     """
     sources = b"".join(
-        (HERE / name).read_bytes() for name in ("draws.py", "plan.py", "compiled.py")
+        (HERE / name).read_bytes() for name in ("draws.py", "plan.py", "policies.py", "compiled.py")
     )
     return str(HERE / "__pycache__" / f"kernel-{hashlib.sha256(sources).hexdigest()[:16]}")
 
@@ -61,6 +64,11 @@ for name in ("philox", "uniforms", "log"):
     register_jitable(forceinline=True)(getattr(draws, name))  # to fill whole vector registers
 for name in ("exp", "normal_quantile", "value_of", "sample", "profile_gap"):
     register_jitable(getattr(draws, name))
+
+
+for name in ("passed_on", "lets_through", "answered", "earns", "tries_again", "pause_ms"):
+    register_jitable(getattr(policies, name))
+register_jitable(draws.again)
 
 
 @overload(draws.mantissa_and_exponent)
@@ -85,10 +93,11 @@ def _(x, n):
 ARRIVE, STEP, GRANTED, SERVE, WORKED, CHILDREN, JOINED, SERVED, STEP_DONE = range(9)
 ASK, PUBLISHED, ACKNOWLEDGED, ANSWERED, BRANCH_ENDED = range(9, 14)
 DELIVER, DELIVERED, LANE_GRANTED = range(14, 17)
-UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(17, 24)
+CALL, TRY, TRIED, AGAIN, ATTEMPT_ENDED, TIME_UP, EXPIRED = range(17, 24)
+UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(24, 31)
 
 # Whom a frame answers to.
-ANSWER, SEQUENCE, BRANCH, MESSAGE_STEP, UNDOING, FIRST_TIME = range(6)
+ANSWER, SEQUENCE, BRANCH, ATTEMPT, MESSAGE_STEP, UNDOING, FIRST_TIME = range(7)
 
 # The rows of the kernel's tables. Small numbers without a sign, so that no index can be negative.
 u4, i8, f8 = np.uint32, np.int64, np.float64
@@ -101,22 +110,39 @@ def _row(whole, wide, real):
     return np.dtype(kinds + [(name, f8) for name in real.split()], align=True)
 
 
-FRAME = _row("state step request role parent next child pending result lane", "",
-             "started asked half")  # fmt: skip
+# A frame is also the scope of an attempt: what was committed in it, and whether it was given up.
+# What every frame needs fills the first of its two cache lines.
+FRAME = np.dtype(
+    [(name, u4) for name in "state step request role parent next child result attempt scope".split()]
+    + [(name, f8) for name in ("started", "asked", "half", "deadline", "paused")]
+    + [(name, u4) for name in "pending lane tries trial timer done lapsed given_up".split()]
+    + [(name, u4) for name in ("first_commit", "last_commit", "needed", "spare")],
+    align=True,
+)  # fmt: skip
 REQUEST = _row("flow reply outcome attempts undone open first_commit last_commit",
                "index position", "arrived replied")  # fmt: skip
-STEP_ROW = _row("service mode parallel children first_child partitions lanes first_lane undoes",
-                "stream", "fails")  # fmt: skip
+STEP_ROW = _row("service mode parallel children first_child partitions lanes first_lane undoes "
+                "policy", "stream", "fails errors")  # fmt: skip
+POLICY = _row("passes", "attempts retry_on backoff window minimum trials bulkhead ring",
+              "base_ms cap_ms factor budget earns earns_per_ms throttle throttle_ms share open_ms"
+              )  # fmt: skip
+EDGE = _row("", "in_flight state begun succeeded seen failures",
+            "tokens earned_ms requests accepts faded_ms opened_ms")  # fmt: skip
 DRAW = _row("", "kind stream purpose ahead", "p0 p1 p2")
-RESOURCE = _row("capacity users head tail length calls", "limit", "")  # workers or a lane
+RESOURCE = _row(
+    "capacity users head tail length calls sheds sheds_late",
+    "limit",
+    "patient_ms strict_ms empty_ms",
+)  # workers or a lane; fmt: skip
 SERVICE_RECORD = _row("", "max_queue handled rejected", "held_ms working_ms wait_ms")
-STEP_RECORD = _row("", "handled failed rejected undone", "wait_ms held_ms")
+STEP_RECORD = _row("", "handled failed rejected undone tried timed_out broken", "wait_ms held_ms")
 
 # What is drawn for a step: its row of the table of draws is DRAWS times the step plus one of these.
 DRAWN_FOR = (draws.WORK, draws.NETWORK, draws.ACK, draws.DELIVERY,
-             draws.UNDO_WORK, draws.UNDO_NETWORK, draws.UNDO_ACK, draws.UNDO_DELIVERY)  # fmt: skip
+             draws.UNDO_WORK, draws.UNDO_NETWORK, draws.UNDO_ACK, draws.UNDO_DELIVERY,
+             draws.TIME_LIMIT, draws.BACKOFF)  # fmt: skip
 (D_WORK, D_NETWORK, D_ACK, D_DELIVERY,
- D_UNDO_WORK, D_UNDO_NETWORK, D_UNDO_ACK, D_UNDO_DELIVERY) = range(8)  # fmt: skip
+ D_UNDO_WORK, D_UNDO_NETWORK, D_UNDO_ACK, D_UNDO_DELIVERY, D_LIMIT, D_PAUSE) = range(10)  # fmt: skip
 DRAWS = len(DRAWN_FOR)
 AHEAD_BITS = 7
 AHEAD = 1 << AHEAD_BITS  # numbers that are drawn at once
@@ -231,6 +257,33 @@ def profile_gap(now, amount, times, factors, flows, flow, period):
 
 
 @numba.njit
+def draw_now(d, values, seed, index, attempt):
+    """A number from row `d` of the table of draws, as a caller's policy needs it."""
+    if d.kind == draws.DETERMINISTIC:
+        return d.p0
+    return draws.sample(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream, index, attempt, d.purpose)
+
+
+@numba.njit
+def comes_too_late(service, now, asked, deadline):
+    """Load shedding at the head of the queue, see the reference."""
+    standing = now - service.empty_ms > service.patient_ms
+    if service.calls == 0:
+        service.empty_ms = now
+    if service.sheds_late and now >= deadline:
+        return True
+    return now - asked > (service.strict_ms if standing else service.patient_ms)
+
+
+@numba.njit
+def given_up(frames, requests, scope, request):
+    """Whether what is committed in a scope (NOBODY: outside any attempt) is to be undone."""
+    if scope == NOBODY:
+        return requests[request].outcome != OK
+    return frames[scope].given_up != 0
+
+
+@numba.njit
 def in_window(started, now, window_from, window_to):
     """The part of the time from `started` to `now` that lies in the measured window."""
     return max(min(now, window_to) - max(started, window_from), 0.0)
@@ -251,6 +304,10 @@ def kernel(
     factors,  # the factors of profile parts
     steps,  # STEP_ROW
     children,  # numbers of child steps
+    mishaps,  # None where nothing but the business fails, so that its parts are left out
+    policy_rows,  # POLICY
+    edges,  # EDGE, of each policy
+    rings,  # the windows of all breakers
     table,  # DRAW, of each step by D_*, then of the gaps of each flow
     values,  # observed values of empirical distributions
     resources,  # RESOURCE: services, then lanes
@@ -348,6 +405,7 @@ def kernel(
             step = frames[frame].step
             request = frames[frame].request
             index = requests[request].index
+            attempt = 0 if mishaps is None else frames[frame].attempt
             drawn = -1  # the row of the table of draws from which `wait` is drawn
             share = 1.0  # of what is drawn
 
@@ -400,6 +458,19 @@ def kernel(
                     by_step[step].wait_ms += now - frames[frame].asked
                     by_service[service].wait_ms += now - frames[frame].asked
                 state = SERVE
+                if mishaps is not None and resources[service].sheds and steps[step].mode != MESSAGE:
+                    scope = frames[frame].scope
+                    deadline = np.inf if scope == NOBODY else frames[scope].deadline
+                    if comes_too_late(resources[service], now, frames[frame].asked, deadline):
+                        if requests[request].position >= warmup:
+                            by_step[step].rejected += 1
+                            by_service[service].rejected += 1
+                        resources[service].users -= 1
+                        if resources[service].head != NOBODY:
+                            soon[soon_tail & mask] = RELEASE + service
+                            soon_tail += 1
+                        frames[frame].result = REJECTED
+                        state = STEP_DONE
 
             elif state == SERVE:
                 frames[frame].started = now
@@ -411,8 +482,18 @@ def kernel(
                 by_service[service].working_ms += in_window(
                     frames[frame].started, now, window_from, window_to
                 )
-                if steps[step].fails > 0.0 and (
-                    draws.uniforms(seed, steps[step].stream, index, 0, draws.FAILS, 0)[0]
+                stream = steps[step].stream
+                if (
+                    mishaps is not None
+                    and steps[step].errors > 0.0
+                    and draws.uniforms(seed, stream, index, attempt, draws.ERRORS, 0)[0]
+                    < steps[step].errors
+                ):
+                    frames[frame].result = UNAVAILABLE
+                    state = SERVED
+                elif (
+                    steps[step].fails > 0.0
+                    and draws.uniforms(seed, stream, index, attempt, draws.FAILS, 0)[0]
                     < steps[step].fails
                 ):
                     frames[frame].result = FAILED
@@ -425,16 +506,25 @@ def kernel(
                         frames[undo].step = step
                         frames[undo].request = request
                         frames[undo].role = UNDOING
+                        if mishaps is not None:
+                            frames[undo].attempt = attempt
                         frames[undo].next = NOBODY
-                        if requests[request].outcome != OK:
+                        scope = NOBODY if mishaps is None else frames[frame].scope
+                        if given_up(frames, requests, scope, request):
                             requests[request].open += 1
                             urgent[urgent_tail & mask] = undo
                             urgent_tail += 1
-                        elif requests[request].first_commit == NOBODY:
-                            requests[request].first_commit = undo
-                            requests[request].last_commit = undo
+                        elif scope != NOBODY:
+                            if frames[scope].first_commit == NOBODY:
+                                frames[scope].first_commit = undo
+                            else:
+                                frames[frames[scope].last_commit].next = undo
+                            frames[scope].last_commit = undo
                         else:
-                            frames[requests[request].last_commit].next = undo
+                            if requests[request].first_commit == NOBODY:
+                                requests[request].first_commit = undo
+                            else:
+                                frames[requests[request].last_commit].next = undo
                             requests[request].last_commit = undo
                     frames[frame].child = 0
                     frames[frame].result = OK
@@ -448,11 +538,15 @@ def kernel(
                     for i in range(count):
                         frames_free -= 1
                         branch = free_frames[frames_free]
-                        frames[branch].state = ASK
-                        frames[branch].step = children[steps[step].first_child + i]
+                        called = children[steps[step].first_child + i]
+                        frames[branch].state = ASK if steps[called].policy == NOBODY else CALL
+                        frames[branch].step = called
                         frames[branch].request = request
                         frames[branch].role = BRANCH
                         frames[branch].parent = frame
+                        if mishaps is not None:
+                            frames[branch].attempt = attempt
+                            frames[branch].scope = frames[frame].scope
                         urgent[urgent_tail & mask] = branch
                         urgent_tail += 1
                     frames[frame].pending = count
@@ -465,9 +559,12 @@ def kernel(
                     frames[child].request = request
                     frames[child].role = SEQUENCE
                     frames[child].parent = frame
+                    if mishaps is not None:
+                        frames[child].attempt = attempt
+                        frames[child].scope = frames[frame].scope
                     frames[frame].child += 1
+                    state = ASK if steps[frames[child].step].policy == NOBODY else CALL
                     frame = child
-                    state = ASK
 
             elif state == JOINED:
                 state = SERVED
@@ -495,12 +592,14 @@ def kernel(
 
             elif state == STEP_DONE:
                 role = frames[frame].role
-                if role == SEQUENCE or role == BRANCH:
+                if role == SEQUENCE or role == BRANCH or role == ATTEMPT:
                     wait = frames[frame].half
                     state = ANSWERED
                 else:
                     result = frames[frame].result
                     if role == ANSWER:
+                        if result != OK and result != REJECTED:
+                            result = FAILED
                         requests[request].reply = result
                         requests[request].replied = now
                     else:
@@ -508,7 +607,7 @@ def kernel(
                             resources[frames[frame].lane].users -= 1
                             soon[soon_tail & mask] = RELEASE + frames[frame].lane
                             soon_tail += 1
-                        if result == REJECTED:
+                        if result != OK:
                             result = FAILED
                     if result != OK and requests[request].outcome == OK:
                         requests[request].outcome = result
@@ -540,6 +639,9 @@ def kernel(
                 frames[message].request = request
                 frames[message].role = MESSAGE_STEP
                 frames[message].lane = NOBODY
+                if mishaps is not None:
+                    frames[message].attempt = attempt
+                    frames[message].scope = NOBODY
                 requests[request].open += 1
                 urgent[urgent_tail & mask] = message
                 urgent_tail += 1
@@ -553,6 +655,13 @@ def kernel(
                     soon[soon_tail & mask] = frame
                     soon_tail += 1
                     break
+                if frames[frame].role == ATTEMPT:
+                    frames[frame].done = 1
+                    frames[frame].state = ATTEMPT_ENDED
+                    soon[soon_tail & mask] = frame
+                    soon_tail += 1
+                    state = ENDED
+                    continue
                 result = frames[frame].result
                 free_frames[frames_free] = frame
                 frames_free += 1
@@ -560,13 +669,15 @@ def kernel(
                 if result == OK:
                     state = CHILDREN
                 else:
-                    frames[frame].result = FAILED
+                    frames[frame].result = policies.passed_on(result)
                     state = SERVED
 
             elif state == BRANCH_ENDED:
                 parent = frames[frame].parent
                 if frames[frame].result != OK:
-                    frames[parent].result = FAILED
+                    result = policies.passed_on(frames[frame].result)
+                    if frames[parent].result == OK or result < frames[parent].result:
+                        frames[parent].result = result
                 free_frames[frames_free] = frame
                 frames_free += 1
                 frames[parent].pending -= 1
@@ -586,7 +697,9 @@ def kernel(
                 else:
                     partition = int(
                         steps[step].partitions
-                        * draws.uniforms(seed, steps[step].stream, index, 0, draws.PARTITION, 0)[0]
+                        * draws.uniforms(
+                            seed, steps[step].stream, index, attempt, draws.PARTITION, 0
+                        )[0]
                     )
                     lane = services + steps[step].first_lane + partition % steps[step].lanes
                     frames[frame].asked = now
@@ -604,6 +717,168 @@ def kernel(
                     by_step[step].wait_ms += now - frames[frame].asked
                     by_service[steps[step].service].wait_ms += now - frames[frame].asked
                 state = STEP
+
+            # Policies
+
+            elif mishaps is not None and CALL <= state <= EXPIRED:
+                if state == CALL:
+                    number = steps[step].policy
+                    if policy_rows[number].budget < np.inf:
+                        policies.earns(edges[number], policy_rows[number], now)
+                    frames[frame].tries = 0
+                    frames[frame].paused = 0.0
+                    state = TRY
+
+                elif state == TRY:
+                    number = steps[step].policy
+                    policy = policy_rows[number]
+                    scope = frames[frame].scope
+                    deadline = np.inf if scope == NOBODY else frames[scope].deadline
+                    tried = draws.again(attempt, frames[frame].tries)
+                    limit_ms = draw_now(table[DRAWS * step + D_LIMIT], values, seed, index, tried)
+                    ends = min(now + limit_ms, deadline)
+                    chance = 0.0
+                    if policy.throttle > 0.0:
+                        chance = draws.uniforms(
+                            seed, steps[step].stream, index, tried, draws.THROTTLE, 0
+                        )[0]
+                    if policies.lets_through(edges[number], policy, now, chance):
+                        frames_free -= 1
+                        trial = free_frames[frames_free]
+                        frames[trial].state = ASK
+                        frames[trial].step = step
+                        frames[trial].request = request
+                        frames[trial].role = ATTEMPT
+                        frames[trial].parent = frame
+                        frames[trial].attempt = tried
+                        frames[trial].scope = trial
+                        frames[trial].deadline = ends if policy.passes else np.inf
+                        frames[trial].done = 0
+                        frames[trial].needed = 2  # by its caller, and by the news of its end
+                        frames[trial].lapsed = 0
+                        frames[trial].given_up = 0
+                        frames[trial].first_commit = NOBODY
+                        frames[trial].timer = NOBODY
+                        requests[request].open += 1
+                        urgent[urgent_tail & mask] = trial
+                        urgent_tail += 1
+                        if ends < np.inf:
+                            frames_free -= 1
+                            timer = free_frames[frames_free]
+                            frames[timer].state = TIME_UP
+                            frames[timer].parent = trial
+                            frames[trial].timer = timer
+                            due = now + max(ends - now, 0.0)
+                            if due > now:
+                                events += 1
+                                heap_push(heap_times, heap_keys, heap_size, due,
+                                          events << FRAME_BITS | timer)  # fmt: skip
+                                heap_size += 1
+                            else:
+                                soon[soon_tail & mask] = timer
+                                soon_tail += 1
+                        frames[frame].trial = trial
+                        frames[frame].state = TRIED
+                        break
+                    frames[frame].result = BROKEN
+                    state = AGAIN
+
+                elif state == TRIED:
+                    number = steps[step].policy
+                    trial = frames[frame].trial
+                    result = frames[trial].result if frames[trial].done else TIMED_OUT
+                    frames[frame].result = result
+                    commit = frames[trial].first_commit
+                    scope = frames[frame].scope
+                    if result == OK and not given_up(frames, requests, scope, request):
+                        if commit != NOBODY and scope != NOBODY:
+                            if frames[scope].first_commit == NOBODY:
+                                frames[scope].first_commit = commit
+                            else:
+                                frames[frames[scope].last_commit].next = commit
+                            frames[scope].last_commit = frames[trial].last_commit
+                        elif commit != NOBODY:
+                            if requests[request].first_commit == NOBODY:
+                                requests[request].first_commit = commit
+                            else:
+                                frames[requests[request].last_commit].next = commit
+                            requests[request].last_commit = frames[trial].last_commit
+                    else:
+                        frames[trial].given_up = 1
+                        while commit != NOBODY:
+                            requests[request].open += 1
+                            urgent[urgent_tail & mask] = commit
+                            urgent_tail += 1
+                            commit = frames[commit].next
+                    frames[trial].needed -= 1
+                    if frames[trial].needed == 0:
+                        free_frames[frames_free] = trial
+                        frames_free += 1
+                    policies.answered(edges[number], policy_rows[number], rings,
+                                      policy_rows[number].ring, result, now)  # fmt: skip
+                    state = AGAIN
+
+                elif state == AGAIN:
+                    number = steps[step].policy
+                    policy = policy_rows[number]
+                    result = frames[frame].result
+                    tried = draws.again(attempt, frames[frame].tries)
+                    frames[frame].tries += 1
+                    if requests[request].position >= warmup:
+                        by_step[step].tried += 1
+                        by_step[step].timed_out += result == TIMED_OUT
+                        by_step[step].broken += result == BROKEN
+                    if policies.tries_again(
+                        edges[number], policy, result, frames[frame].tries, now
+                    ):
+                        requests[request].attempts += 1
+                        pause = 0.0
+                        chance = 0.0
+                        if policy.backoff == DRAWN:
+                            pause = draw_now(
+                                table[DRAWS * step + D_PAUSE], values, seed, index, tried
+                            )
+                        elif policy.backoff > DRAWN:
+                            chance = draws.uniforms(
+                                seed, steps[step].stream, index, tried, draws.BACKOFF, 0
+                            )[0]
+                        wait = policies.pause_ms(
+                            policy, frames[frame].tries, frames[frame].paused, chance, pause
+                        )
+                        frames[frame].paused = wait
+                        state = TRY
+                    else:
+                        state = STEP_DONE if frames[frame].role == ANSWER else ANSWERED
+
+                elif state == ATTEMPT_ENDED:
+                    frames[frame].needed -= 1
+                    if frames[frame].lapsed:  # nobody waits for it any more
+                        if frames[frame].needed == 0:
+                            free_frames[frames_free] = frame
+                            frames_free += 1
+                        break
+                    caller = frames[frame].parent
+                    if frames[frame].timer != NOBODY:
+                        frames[frames[frame].timer].state = EXPIRED
+                        soon[soon_tail & mask] = caller
+                        soon_tail += 1
+                        break
+                    frame = caller
+                    state = TRIED
+
+                elif state == TIME_UP:
+                    trial = frames[frame].parent
+                    frames[trial].lapsed = 1
+                    soon[soon_tail & mask] = frames[trial].parent
+                    soon_tail += 1
+                    free_frames[frames_free] = frame
+                    frames_free += 1
+                    break
+
+                elif state == EXPIRED:
+                    free_frames[frames_free] = frame
+                    frames_free += 1
+                    break
 
             # Sagas: undo
 
@@ -658,8 +933,9 @@ def kernel(
             # Requests and their arrivals
 
             elif state == ENDED:
-                free_frames[frames_free] = frame
-                frames_free += 1
+                if frames[frame].role != ATTEMPT:
+                    free_frames[frames_free] = frame
+                    frames_free += 1
                 requests[request].open -= 1
                 if requests[request].open > 0:
                     break
@@ -739,10 +1015,15 @@ def kernel(
                         arrived += 1
                         frames_free -= 1
                         root = free_frames[frames_free]
-                        frames[root].state = STEP
+                        frames[root].state = (
+                            STEP if steps[flows[flow, 0]].policy == NOBODY else CALL
+                        )
                         frames[root].step = flows[flow, 0]
                         frames[root].request = request
                         frames[root].role = ANSWER
+                        if mishaps is not None:
+                            frames[root].attempt = 0
+                            frames[root].scope = NOBODY
                         urgent[urgent_tail & mask] = root
                         urgent_tail += 1
                     if arrived == limit:
@@ -764,7 +1045,7 @@ def kernel(
                     wait = d.p0
                 else:
                     place = d.ahead
-                    block = index >> AHEAD_BITS
+                    block = index >> AHEAD_BITS if attempt == 0 else -2
                     if place >= 0 and block > blocks[place]:
                         draw_ahead(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream, d.purpose,
                                    block << AHEAD_BITS, ahead, place)  # fmt: skip
@@ -773,7 +1054,7 @@ def kernel(
                         wait = ahead[place, index & (AHEAD - 1)]
                     else:
                         wait = draws.sample(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream,
-                                            index, 0, d.purpose)  # fmt: skip
+                                            index, attempt, d.purpose)  # fmt: skip
                 wait *= share
                 if share != 1.0:
                     frames[frame].half = wait
@@ -855,6 +1136,7 @@ def tables(plan: Plan):
         times.extend(own_times)
         factors.extend(flow.factors or (0.0,) * len(own_times))
 
+    policies_used: list[PolicyPlan] = []
     steps = np.zeros(len(plan.steps), STEP_ROW)
     children: list[int] = []
     for i, step in enumerate(plan.steps):
@@ -868,12 +1150,17 @@ def tables(plan: Plan):
             step.lanes,
             step.first_lane,
             step.undo is not None,
+            NOBODY if step.policy is None else len(policies_used),
             step.stream,
             step.fails,
+            step.errors,
         )
+        policy = step.policy or NO_POLICY
+        if step.policy is not None:
+            policies_used.append(policy)
         travel = step.network, step.ack, step.delivery
         undo = step.undo or NOTHING
-        parts = (step.work, *travel, undo, *travel)
+        parts = (step.work, *travel, undo, *travel, policy.limit, policy.pause)
         for which, purpose in enumerate(DRAWN_FOR):
             often = likely[i] and which < D_UNDO_WORK
             add(DRAWS * i + which, parts[which], step.stream, purpose, often)
@@ -885,6 +1172,22 @@ def tables(plan: Plan):
     for i, service in enumerate(plan.services):
         resources[i]["capacity"] = service.workers
         resources[i]["limit"] = service.queue_limit
+        resources[i]["sheds_late"] = service.sheds_late
+        resources[i]["patient_ms"] = service.patient_ms
+        resources[i]["strict_ms"] = service.strict_ms
+        limited = min(service.patient_ms, service.strict_ms) < np.inf
+        resources[i]["sheds"] = service.sheds_late or limited
+    policy_rows = np.zeros(len(policies_used), POLICY)
+    edges = np.zeros(len(policies_used), EDGE)
+    for i, policy in enumerate(policies_used):
+        for field in set(POLICY.names) - {"ring"}:
+            policy_rows[field][i] = getattr(policy, field)
+        edges[i]["tokens"] = policy.budget
+    windows = np.append(0, np.cumsum(policy_rows["window"]))
+    policy_rows["ring"] = windows[:-1]
+    mishaps = None
+    if policies_used or resources["sheds"].any() or steps["errors"].any():
+        mishaps = True
     return (
         flows,
         np.array([flow.period_ms for flow in plan.flows]),
@@ -892,6 +1195,10 @@ def tables(plan: Plan):
         np.array(factors, float),
         steps,
         np.array(children, u4),
+        mishaps,
+        policy_rows,
+        edges,
+        np.zeros(windows[-1], i8),
         table,
         np.array(values, float),
         resources,

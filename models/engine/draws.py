@@ -23,6 +23,7 @@ WORD = 0xFFFFFFFF
 # What a number is drawn for. The numbers are part of the reproducible record: never reuse one.
 ARRIVAL, WORK, FAILS, NETWORK, ACK, DELIVERY, PARTITION = 0, 1, 2, 3, 4, 5, 6
 UNDO_WORK, UNDO_NETWORK, UNDO_ACK, UNDO_DELIVERY = 7, 8, 9, 10
+ERRORS, TIME_LIMIT, BACKOFF, THROTTLE = 11, 12, 13, 14
 
 # Kinds of distribution, as `Distribution.lowered()` numbers them.
 DETERMINISTIC, EXPONENTIAL, ERLANG, HYPEREXPONENTIAL = 0, 1, 2, 3
@@ -36,6 +37,14 @@ SQRT_HALF = 0.7071067811865476
 def stream(*names):
     """The 32-bit number of a stream: a checksum of the names of who draws."""
     return zlib.crc32("/".join(names).encode())
+
+
+def again(attempt, tries):
+    """The number of an attempt that is made inside another, unlike any of its neighbours'.
+
+    The first try of the first attempt keeps 0; a factor without small divisors spreads the rest.
+    """
+    return (attempt * 0x9E3779B1 + tries) & WORD
 
 
 def philox(key0, key1, counter0, counter1, counter2, counter3):

@@ -17,6 +17,9 @@ ROOT, LOCAL, CALL, MESSAGE = 0, 1, 2, 3
 # How the gaps between the arrivals of a flow are made.
 RENEWAL, TIMESTAMPS, PROFILE = 0, 1, 2
 
+# How long a caller pauses before it tries again.
+NO_PAUSE, DRAWN, EXPONENTIAL_PAUSE, FULL_JITTER, EQUAL_JITTER, DECORRELATED = 0, 1, 2, 3, 4, 5
+
 UNLIMITED = 0  # workers
 NO_LIMIT = -1  # places to wait
 NONE = -1  # no such step, no such lane
@@ -38,11 +41,52 @@ NOTHING = Draw(DETERMINISTIC, 0.0)
 
 @dataclass(frozen=True)
 class ServicePlan:
-    """`workers` 0: unlimited; `queue_limit` -1: no limit."""
+    """`workers` 0: unlimited; `queue_limit` -1: no limit.
+
+    `sheds_late`: work whose deadline has passed is turned away when its turn comes. So is what has
+    waited longer than `patient_ms`, or `strict_ms` if the queue has not been empty for that long.
+    """
 
     name: str
     workers: int
     queue_limit: int
+    sheds_late: bool = False
+    patient_ms: float = math.inf
+    strict_ms: float = math.inf
+
+
+@dataclass(frozen=True)
+class PolicyPlan:
+    """How a caller deals with one edge. The defaults do nothing.
+
+    `limit` is the time that it waits for one try (infinite: none was set); `passes` hands that
+    deadline on to the callee. `attempts` tries at most, while the bit of the result is set in `retry_on`.
+    A retry takes one of `budget` tokens, of which each first try earns `earns` and each
+    millisecond `earns_per_ms`. With `throttle` K, a try is given up at once with probability
+    max(0, (requests - K accepts) / (requests + 1)), counted over about `throttle_ms`. The breaker
+    looks at the last `window` results (0: none). At most `bulkhead` tries at once (0: any number).
+    """
+
+    limit: Draw = Draw(DETERMINISTIC, math.inf)
+    passes: bool = False
+    attempts: int = 1
+    retry_on: int = 0
+    backoff: int = NO_PAUSE
+    pause: Draw = NOTHING
+    base_ms: float = 0.0
+    cap_ms: float = math.inf
+    factor: float = 2.0
+    budget: float = math.inf
+    earns: float = 0.0
+    earns_per_ms: float = 0.0
+    throttle: float = 0.0
+    throttle_ms: float = 0.0
+    window: int = 0
+    share: float = 1.0
+    minimum: int = 1
+    open_ms: float = 0.0
+    trials: int = 1
+    bulkhead: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +117,8 @@ class StepPlan:
     partitions: int
     lanes: int
     first_lane: int
+    errors: float = 0.0
+    policy: PolicyPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -112,15 +158,12 @@ class Plan:
     def from_json(cls, text: str) -> "Plan":
         data = json.loads(text)
 
-        def draw(raw):
-            return raw and Draw(**{**raw, "values": tuple(raw["values"])})
-
         def build(kind, raw):
             for key, value in raw.items():
                 if isinstance(value, list):
                     raw[key] = tuple(value)
                 elif isinstance(value, dict):
-                    raw[key] = draw(value)
+                    raw[key] = build(PolicyPlan if key == "policy" else Draw, value)
             return kind(**raw)
 
         return cls(

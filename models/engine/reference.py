@@ -11,10 +11,9 @@ from math import inf
 
 import simpy
 
-from models.engine import draws
-from models.engine.plan import LOCAL, MESSAGE, NO_LIMIT, PROFILE, TIMESTAMPS, UNLIMITED
-
-OK, FAILED, REJECTED = 0, 1, 2
+from models.engine import draws, policies
+from models.engine.plan import DRAWN, LOCAL, MESSAGE, NO_LIMIT, PROFILE, TIMESTAMPS, UNLIMITED
+from models.engine.policies import BROKEN, FAILED, OK, REJECTED, TIMED_OUT, UNAVAILABLE, passed_on
 
 
 class Simulation:
@@ -28,7 +27,12 @@ class Simulation:
             for service in plan.services
         ]
         self.calls_waiting = [0] * len(plan.services)
+        self.empty_ms = [0.0] * len(plan.services)  # when nobody waited last
         self.lanes = [simpy.Resource(self.env, 1) for _ in range(plan.lanes)]
+        self.edges = [
+            step.policy and policies.Edge(tokens=step.policy.budget) for step in plan.steps
+        ]
+        self.rings = [[0] * (step.policy.window if step.policy else 0) for step in plan.steps]
         self.measures = Measures(self.env, plan, requests, warmup)
 
     def run(self):
@@ -39,13 +43,13 @@ class Simulation:
 
     # Steps: workers, work, children
 
-    def step(self, step, request):
+    def step(self, step, job):
         """Wait for a worker, work, then the children; the worker is held to the very end."""
         workers = self.workers[step.service]
         if workers is None or step.mode == LOCAL:
-            return (yield from self.serve(step, request))
+            return (yield from self.serve(step, job))
         if self.turned_away(step, workers):
-            return self.measures.rejected(step, request)
+            return self.measures.rejected(step, job)
         asked_ms = self.env.now
         waits_here = step.mode != MESSAGE  # a message waits in the broker's log instead
         self.calls_waiting[step.service] += waits_here
@@ -53,8 +57,10 @@ class Simulation:
             self.measures.queued(step, len(workers.put_queue))
             yield turn
             self.calls_waiting[step.service] -= waits_here
-            self.measures.waited(step, request, asked_ms)
-            return (yield from self.serve(step, request))
+            self.measures.waited(step, job, asked_ms)
+            if waits_here and self.comes_too_late(step, job, asked_ms):
+                return self.measures.rejected(step, job)
+            return (yield from self.serve(step, job))
 
     def turned_away(self, step, workers):
         """Whether a call finds all workers busy and every place to wait taken."""
@@ -63,108 +69,185 @@ class Simulation:
             return False
         return self.calls_waiting[step.service] >= limit
 
-    def serve(self, step, request):
+    def comes_too_late(self, step, job, asked_ms):
+        """Load shedding at the head of the queue: by deadline, or by the time spent waiting.
+
+        The wait that is allowed is short where the queue has not been empty for a long time, else
+        long: B. Maurer, "Fail at Scale", ACM Queue 13 (2015), after the CoDel of Nichols, Jacobson.
+        """
+        service, now = self.plan.services[step.service], self.env.now
+        standing = now - self.empty_ms[step.service] > service.patient_ms
+        if self.calls_waiting[step.service] == 0:
+            self.empty_ms[step.service] = now
+        if service.sheds_late and now >= job.deadline_ms:
+            return True
+        return now - asked_ms > (service.strict_ms if standing else service.patient_ms)
+
+    def serve(self, step, job):
         """The step's own work, which is its local transaction; then its children."""
         started_ms = self.env.now
-        yield from self.pause(self.draw(step.work, step, request, draws.WORK))
+        yield from self.pause(self.draw(step.work, step, job, draws.WORK))
         self.measures.worked(step, started_ms)
-        if step.fails and self.uniform(step, request, draws.FAILS) < step.fails:
+        if step.errors and self.uniform(step, job, draws.ERRORS) < step.errors:
+            result = UNAVAILABLE
+        elif step.fails and self.uniform(step, job, draws.FAILS) < step.fails:
             result = FAILED
         else:
-            self.commit(step, request)
-            result = yield from self.children(step, request)
-        self.measures.served(step, request, started_ms, result)
+            self.commit(step, job)
+            result = yield from self.children(step, job)
+        self.measures.served(step, job, started_ms, result)
         return result
 
-    def children(self, step, request):
+    def children(self, step, job):
         """One after the other until one fails; or all together, waiting for the last."""
         children = [self.plan.steps[number] for number in step.children]
         if step.in_parallel and children:
-            branches = [self.env.process(self.ask(child, request)) for child in children]
+            branches = [self.env.process(self.call(child, job)) for child in children]
             yield self.env.all_of(branches)
-            return OK if all(branch.value == OK for branch in branches) else FAILED
+            results = [branch.value for branch in branches if branch.value != OK]
+            return min(map(passed_on, results), default=OK)
         for child in children:
-            if (yield from self.ask(child, request)) != OK:
-                return FAILED
+            if (result := (yield from self.call(child, job))) != OK:
+                return passed_on(result)
         return OK
 
     # Calls and messages
 
-    def ask(self, step, request):
+    def ask(self, step, job):
         """Reach a child step: half a round trip there, the step, half a round trip back."""
         if step.mode == MESSAGE:
-            return (yield from self.publish(step, request))
-        half_ms = self.draw(step.network, step, request, draws.NETWORK) / 2
+            return (yield from self.publish(step, job))
+        half_ms = self.draw(step.network, step, job, draws.NETWORK) / 2
         yield from self.pause(half_ms)
-        result = yield from self.step(step, request)
+        result = yield from self.step(step, job)
         yield from self.pause(half_ms)
         return result
 
-    def publish(self, step, request):
+    def publish(self, step, job):
         """Hand a message to the broker: a round trip and its acknowledgement, then go on."""
-        half_ms = self.draw(step.network, step, request, draws.NETWORK) / 2
+        half_ms = self.draw(step.network, step, job, draws.NETWORK) / 2
         yield from self.pause(half_ms)
-        yield from self.pause(self.draw(step.ack, step, request, draws.ACK))
-        self.start(request, self.deliver(step, request))
+        yield from self.pause(self.draw(step.ack, step, job, draws.ACK))
+        self.start(job.request, self.deliver(step, job.sent()))
         yield from self.pause(half_ms)
         return OK
 
-    def deliver(self, step, request):
+    def deliver(self, step, job):
         """Cross to the consumer, wait in the log for the lane and a worker, be processed."""
-        yield from self.pause(self.draw(step.delivery, step, request, draws.DELIVERY) / 2)
+        yield from self.pause(self.draw(step.delivery, step, job, draws.DELIVERY) / 2)
         if step.lanes:
-            partition = int(step.partitions * self.uniform(step, request, draws.PARTITION))
+            partition = int(step.partitions * self.uniform(step, job, draws.PARTITION))
             asked_ms = self.env.now
             with self.lanes[step.first_lane + partition % step.lanes].request() as turn:
                 yield turn
-                self.measures.waited(step, request, asked_ms)
-                result = yield from self.step(step, request)
+                self.measures.waited(step, job, asked_ms)
+                result = yield from self.step(step, job)
         else:
-            result = yield from self.step(step, request)
+            result = yield from self.step(step, job)
         if result != OK:
-            self.give_up(request, FAILED)
+            self.give_up(job.request, FAILED)
+
+    # Policies: time limits, retries, breakers (what they decide is in policies.py)
+
+    def call(self, step, job):
+        """Ask, and where the edge has a policy: within a time limit, again and again, or not."""
+        policy, edge = step.policy, self.edges[step.number]
+        if policy is None:
+            return (yield from self.ask(step, job))
+        if policy.budget < inf:
+            policies.earns(edge, policy, self.env.now)
+        tries, pause_ms = 0, 0.0
+        while True:
+            part = self.part(step, job, draws.again(job.attempt, tries))
+            chance = self.uniform(step, part, draws.THROTTLE) if policy.throttle else 0.0
+            if policies.lets_through(edge, policy, self.env.now, chance):
+                result = yield from self.attempt(step, job, part)
+                policies.answered(edge, policy, self.rings[step.number], 0, result, self.env.now)
+            else:
+                result = BROKEN
+            tries += 1
+            self.measures.tried(step, job, result)
+            if not policies.tries_again(edge, policy, result, tries, self.env.now):
+                return result
+            job.request.attempts += 1
+            pause_ms = self.back_off(step, part, tries, pause_ms)
+            yield from self.pause(pause_ms)
+
+    def part(self, step, job, attempt):
+        """The job of one try, with the limit of the caller's patience and of its own deadline."""
+        limit_ms = self.sample(step.policy.limit, step.stream, job.request.index,
+                               draws.TIME_LIMIT, attempt)  # fmt: skip
+        ends_ms = min(self.env.now + limit_ms, job.deadline_ms)
+        return Job(job.request, attempt, Scope(), ends_ms if step.policy.passes else inf, ends_ms)
+
+    def attempt(self, step, job, part):
+        """One try. The caller waits no longer than its limit; the callee goes on all the same."""
+        answer = self.start(job.request, self.ask(step, part))
+        if part.ends_ms < inf:
+            yield answer | self.env.timeout(max(part.ends_ms - self.env.now, 0.0))
+        else:
+            yield answer
+        result = answer.value if answer.triggered else TIMED_OUT
+        if result == OK and not job.scope.given_up:
+            job.scope.committed += part.scope.committed
+        else:
+            self.drop(job.request, part.scope)
+        return result
+
+    def back_off(self, step, part, tries, previous_ms):
+        policy = step.policy
+        drawn_ms = (
+            self.draw(policy.pause, step, part, draws.BACKOFF) if policy.backoff == DRAWN else 0.0
+        )
+        uniform = self.uniform(step, part, draws.BACKOFF) if policy.backoff > DRAWN else 0.0
+        return policies.pause_ms(policy, tries, previous_ms, uniform, drawn_ms)
 
     # Sagas: commit, give up, undo
 
-    def commit(self, step, request):
+    def commit(self, step, job):
         """A local transaction is done; if the saga has been given up meanwhile, undo it at once."""
         if step.undo is not None:
-            if request.outcome == OK:
-                request.committed.append(step)
+            if job.scope.given_up:
+                self.start(job.request, self.undo(step, job))
             else:
-                self.start(request, self.undo(step, request))
+                job.scope.committed.append((step, job))
 
     def give_up(self, request, outcome):
         """The saga has failed: undo, all at once, every step that has committed."""
         if request.outcome == OK:
             request.outcome = outcome
-            for step in request.committed:
-                self.start(request, self.undo(step, request))
+            self.drop(request, request.scope)
 
-    def undo(self, step, request):
+    def drop(self, request, scope):
+        scope.given_up = True
+        for step, job in scope.committed:
+            self.start(request, self.undo(step, job))
+
+    def undo(self, step, job):
         """Travel as the step's order did, wait for a worker (never turned away), undo."""
-        yield from self.pause(self.draw(step.network, step, request, draws.UNDO_NETWORK) / 2)
+        yield from self.pause(self.draw(step.network, step, job, draws.UNDO_NETWORK) / 2)
         if step.mode == MESSAGE:
-            yield from self.pause(self.draw(step.ack, step, request, draws.UNDO_ACK))
-            yield from self.pause(self.draw(step.delivery, step, request, draws.UNDO_DELIVERY) / 2)
+            yield from self.pause(self.draw(step.ack, step, job, draws.UNDO_ACK))
+            yield from self.pause(self.draw(step.delivery, step, job, draws.UNDO_DELIVERY) / 2)
         if (workers := self.workers[step.service]) is None:
-            yield from self.undo_work(step, request)
+            yield from self.undo_work(step, job)
         else:
             with workers.request() as turn:
                 self.measures.queued(step, len(workers.put_queue))
                 yield turn
-                yield from self.undo_work(step, request)
+                yield from self.undo_work(step, job)
 
-    def undo_work(self, step, request):
+    def undo_work(self, step, job):
         started_ms = self.env.now
-        yield from self.pause(self.draw(step.undo, step, request, draws.UNDO_WORK))
-        self.measures.undone(step, request, started_ms)
+        yield from self.pause(self.draw(step.undo, step, job, draws.UNDO_WORK))
+        self.measures.undone(step, job, started_ms)
 
     # Requests and their arrivals
 
     def answer(self, request, root):
         """The part of a request that somebody waits for."""
-        request.answer = yield from self.step(root, request)
+        result = yield from self.call(root, Job(request, 0, request.scope))
+        request.answer = result if result in (OK, REJECTED) else FAILED
         request.replied_ms = self.env.now
         if request.answer != OK:
             self.give_up(request, request.answer)
@@ -173,13 +256,14 @@ class Simulation:
         """Start a process of its own; the request is completed when its last one has ended."""
 
         def process():
-            yield from work
+            result = yield from work
             request.open -= 1
             if request.open == 0:
                 request.completed_ms = self.env.now
+            return result
 
         request.open += 1
-        self.env.process(process())
+        return self.env.process(process())
 
     def arrivals(self, flow):
         """Let one flow's requests in until the run has all that it shall have."""
@@ -214,16 +298,17 @@ class Simulation:
         if ms > 0:
             yield self.env.timeout(ms)
 
-    def draw(self, distribution, step, request, purpose):
-        return self.sample(distribution, step.stream, request.index, purpose)
+    def draw(self, distribution, step, job, purpose):
+        return self.sample(distribution, step.stream, job.request.index, purpose, job.attempt)
 
-    def uniform(self, step, request, purpose):
-        return draws.uniforms(self.seed, step.stream, request.index, 0, purpose, 0)[0]
+    def uniform(self, step, job, purpose):
+        index = job.request.index
+        return draws.uniforms(self.seed, step.stream, index, job.attempt, purpose, 0)[0]
 
-    def sample(self, distribution, stream, index, purpose):
+    def sample(self, distribution, stream, index, purpose, attempt=0):
         d = distribution
         return draws.sample(
-            d.kind, d.p0, d.p1, d.p2, d.values, self.seed, stream, index, 0, purpose
+            d.kind, d.p0, d.p1, d.p2, d.values, self.seed, stream, index, attempt, purpose
         )
 
 
@@ -242,7 +327,33 @@ class Request:
     attempts: int = 1
     undone: int = 0
     open: int = 0
+    scope: "Scope" = field(default_factory=lambda: Scope())
+
+
+@dataclass
+class Scope:
+    """What was committed in one try, or outside any: it is undone together, if it is given up."""
+
     committed: list = field(default_factory=list)
+    given_up: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """On whose behalf a step is done: a request and one of its attempts.
+
+    The callee knows `deadline_ms`; the caller waits until `ends_ms`.
+    """
+
+    request: Request
+    attempt: int
+    scope: Scope
+    deadline_ms: float = inf
+    ends_ms: float = inf
+
+    def sent(self):
+        """A message cannot be called back: only if the whole saga fails is its work undone."""
+        return Job(self.request, self.attempt, self.request.scope)
 
 
 @dataclass
@@ -265,6 +376,9 @@ class StepRecord:
     failed: int = 0
     rejected: int = 0
     undone: int = 0
+    tried: int = 0
+    timed_out: int = 0
+    broken: int = 0
     wait_ms: float = 0.0
     held_ms: float = 0.0
 
@@ -298,35 +412,41 @@ class Measures:
         record = self.services[step.service]
         record.max_queue = max(record.max_queue, length)
 
-    def rejected(self, step, request):
-        self.steps[step.number].rejected += request.counted
-        self.services[step.service].rejected += request.counted
+    def rejected(self, step, job):
+        self.steps[step.number].rejected += job.request.counted
+        self.services[step.service].rejected += job.request.counted
         return REJECTED
 
-    def waited(self, step, request, asked_ms):
-        if request.counted:
+    def tried(self, step, job, result):
+        if job.request.counted:
+            self.steps[step.number].tried += 1
+            self.steps[step.number].timed_out += result == TIMED_OUT
+            self.steps[step.number].broken += result == BROKEN
+
+    def waited(self, step, job, asked_ms):
+        if job.request.counted:
             self.steps[step.number].wait_ms += self.env.now - asked_ms
             self.services[step.service].wait_ms += self.env.now - asked_ms
 
     def worked(self, step, started_ms):
         self.services[step.service].working_ms += self.in_window(started_ms)
 
-    def served(self, step, request, started_ms, result):
+    def served(self, step, job, started_ms, result):
         record, service = self.steps[step.number], self.services[step.service]
         if step.mode != LOCAL:
             service.held_ms += self.in_window(started_ms)
-        if request.counted:
+        if job.request.counted:
             service.handled += step.mode != LOCAL
             record.handled += 1
             record.failed += result != OK
             record.held_ms += self.env.now - started_ms
 
-    def undone(self, step, request, started_ms):
+    def undone(self, step, job, started_ms):
         service = self.services[step.service]
         service.held_ms += self.in_window(started_ms)
         service.working_ms += self.in_window(started_ms)
-        request.undone += 1
-        self.steps[step.number].undone += request.counted
+        job.request.undone += 1
+        self.steps[step.number].undone += job.request.counted
 
     def in_window(self, started_ms):
         """The part of the time from `started_ms` to now that lies in the measured window."""

@@ -1,0 +1,150 @@
+"""What a caller does about one edge: time limits, retries, budgets, breakers, bulkheads.
+
+An *edge* is the way from a caller to one of its steps. Its policy is a row of `plan.PolicyPlan`,
+what has happened on it so far an `Edge`. The functions need nothing but the standard library;
+`compiled.py` compiles the very same source, where both are rows of tables.
+
+Sources: the breaker follows M. T. Nygard, "Release It!", 2nd ed. 2018, chapter 5, with the window
+of counted results of resilience4j; back-off and jitter follow M. Brooker, "Exponential Backoff and
+Jitter", AWS Architecture Blog, 2015; client throttling follows B. Beyer et al., "Site Reliability
+Engineering", 2016, chapter 21, equation for client request rejection; a retry budget is a token
+bucket as in Finagle and Linkerd.
+"""
+
+import math
+from dataclasses import dataclass
+
+from models.engine import draws
+from models.engine.plan import (
+    DECORRELATED,
+    DRAWN,
+    EQUAL_JITTER,
+    FULL_JITTER,
+    NO_PAUSE,
+)
+
+# What comes back from a step, to whoever called it.
+OK, FAILED, REJECTED, TIMED_OUT, UNAVAILABLE, BROKEN = range(6)
+
+CLOSED, OPEN, HALF_OPEN = range(3)
+
+
+@dataclass
+class Edge:
+    """What has happened on one edge: tries in flight, tokens, fading counts, the breaker."""
+
+    in_flight: int = 0
+    tokens: float = 0.0
+    earned_ms: float = 0.0
+    requests: float = 0.0
+    accepts: float = 0.0
+    faded_ms: float = 0.0
+    state: int = CLOSED
+    opened_ms: float = 0.0
+    begun: int = 0
+    succeeded: int = 0
+    seen: int = 0
+    failures: int = 0
+
+
+def passed_on(result):
+    """What a step answers when one that it called did not succeed."""
+    return FAILED if result == FAILED else UNAVAILABLE
+
+
+def lets_through(edge, policy, now_ms, uniform):
+    """Whether a try may begin; `uniform` decides for the throttle."""
+    if policy.bulkhead > 0 and edge.in_flight >= policy.bulkhead:
+        return False
+    if policy.window > 0:
+        if edge.state == OPEN and now_ms - edge.opened_ms >= policy.open_ms:
+            edge.state = HALF_OPEN
+            edge.begun = 0
+            edge.succeeded = 0
+        if edge.state == OPEN or (edge.state == HALF_OPEN and edge.begun >= policy.trials):
+            return False
+    if policy.throttle > 0.0:
+        kept = draws.exp(-min((now_ms - edge.faded_ms) / policy.throttle_ms, 700.0))
+        edge.requests *= kept
+        edge.accepts *= kept
+        edge.faded_ms = now_ms
+        excess = edge.requests - policy.throttle * edge.accepts
+        edge.requests += 1.0
+        if uniform * edge.requests < excess:
+            return False
+    if edge.state == HALF_OPEN:
+        edge.begun += 1
+    edge.in_flight += 1
+    return True
+
+
+def answered(edge, policy, ring, first, result, now_ms):
+    """Take note of a result; `ring` has the breaker's window from place `first` on."""
+    edge.in_flight -= 1
+    broke = result > FAILED  # a business failure is an answer
+    if policy.throttle > 0.0 and not broke:
+        edge.accepts += 1.0
+    if policy.window == 0 or edge.state == OPEN:
+        return
+    if edge.state == HALF_OPEN:
+        edge.succeeded += not broke
+        if broke or edge.succeeded >= policy.trials:
+            edge.state = OPEN if broke else CLOSED
+            edge.opened_ms = now_ms
+            edge.seen = 0
+            edge.failures = 0
+        return
+    place = first + edge.seen % policy.window
+    if edge.seen >= policy.window:
+        edge.failures -= ring[place]
+    ring[place] = broke
+    edge.failures += broke
+    edge.seen += 1
+    counted = min(edge.seen, policy.window)
+    if counted >= policy.minimum and edge.failures >= policy.share * counted:
+        edge.state = OPEN
+        edge.opened_ms = now_ms
+        edge.seen = 0
+        edge.failures = 0
+
+
+def earns(edge, policy, now_ms):
+    """The first try of a call brings the edge's budget a part of a token."""
+    filled = edge.tokens + policy.earns + policy.earns_per_ms * (now_ms - edge.earned_ms)
+    edge.tokens = min(filled, policy.budget)
+    edge.earned_ms = now_ms
+
+
+def tries_again(edge, policy, result, tries, now_ms):
+    """Whether to try again after `tries` tries; takes a token of the budget if so."""
+    if result == OK or tries >= policy.attempts or policy.retry_on >> result & 1 == 0:
+        return False
+    if policy.budget < math.inf:
+        filled = edge.tokens + policy.earns_per_ms * (now_ms - edge.earned_ms)
+        edge.tokens = min(filled, policy.budget)
+        edge.earned_ms = now_ms
+        if edge.tokens < 1.0:
+            return False
+        edge.tokens -= 1.0
+    return True
+
+
+def pause_ms(policy, tries, previous_ms, uniform, drawn_ms):
+    """How long to pause after `tries` tries; `drawn_ms` is a draw of the policy's distribution."""
+    if policy.backoff == NO_PAUSE:
+        return 0.0
+    if policy.backoff == DRAWN:
+        return drawn_ms
+    if policy.backoff == DECORRELATED:
+        top = max(previous_ms, policy.base_ms) * 3.0
+        return min(policy.base_ms + uniform * (top - policy.base_ms), policy.cap_ms)
+    top = min(policy.base_ms, policy.cap_ms)
+    for _ in range(tries - 1):
+        top = min(top * policy.factor, policy.cap_ms)
+        if top == policy.cap_ms:
+            break
+    if policy.backoff == FULL_JITTER:
+        return uniform * top
+    if policy.backoff == EQUAL_JITTER:
+        return 0.5 * top + uniform * (0.5 * top)
+    return top
