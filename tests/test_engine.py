@@ -25,6 +25,7 @@ from models.engine.plan import (
     TIMESTAMPS,
     Draw,
     FlowPlan,
+    OutagePlan,
     Plan,
     PolicyPlan,
     ServicePlan,
@@ -73,11 +74,49 @@ policies = st.builds(
 )  # fmt: skip
 
 
+windows = st.sets(st.integers(0, 60), min_size=2, max_size=6).map(
+    lambda edges: tuple(itertools.pairwise(map(float, sorted(edges))))[::2]
+)
+
+
 @st.composite
-def plans(draw, may_fail=True, policed=False):
+def outages(draw, services, parts):
+    """Whole parts at given times or by turns, or one instance of some services."""
+    partly = draw(st.booleans())
+    by_turns = draw(st.booleans())
+    instances = draw(st.integers(2, 3)) if partly else 0
+    return OutagePlan(
+        name="outage",
+        stream=draws.stream("outage", str(draw(st.integers(0, 5)))),
+        parts=tuple(
+            draw(
+                st.lists(
+                    st.integers(0, (services if partly else parts) - 1),
+                    min_size=1,
+                    max_size=3,
+                    unique=True,
+                )
+            )
+        ),
+        windows=() if by_turns else draw(windows),
+        up=Draw(draws.EXPONENTIAL, 10.0) if by_turns else None,
+        down=draw(distributions) if by_turns else None,
+        hangs=draw(st.booleans()),
+        instances=instances,
+        instance=draw(st.integers(0, instances - 1)) if partly else 0,
+        drains=partly and draw(st.booleans()),
+    )
+
+
+@st.composite
+def plans(draw, may_fail=True, policed=False, fragile=False):
     """Trees of calls and messages on shared services; ties are made likely on purpose."""
     services = draw(st.integers(1, 4))
+    brokers = links = 2 if fragile else 0
     lanes = draw(st.integers(1, 3))
+    def part(first, count):
+        return draw(st.integers(first, first + count - 1)) if count else NONE
+
     service_of: list = []
     built: dict = {}
 
@@ -116,6 +155,11 @@ def plans(draw, may_fail=True, policed=False):
             first_lane=0,
             errors=draw(st.sampled_from([0.0, 0.3])) if policed else 0.0,
             policy=draw(st.none() | policies) if policed and mode != LOCAL else None,
+            broker=part(services, brokers) if mode == MESSAGE else NONE,
+            link=part(services + brokers, links) if mode in (CALL, MESSAGE) else NONE,
+            delivery_link=part(services + brokers, links) if mode == MESSAGE else NONE,
+            loss=draw(st.sampled_from([0.0, 0.2])) if fragile and mode in (CALL, MESSAGE) else 0.0,
+            delivery_loss=draw(st.sampled_from([0.0, 0.2])) if mode == MESSAGE and fragile else 0.0,
         )
         return number
 
@@ -150,7 +194,10 @@ def plans(draw, may_fail=True, policed=False):
         )
         for i in range(services)
     )
-    return Plan("random", places, tuple(flows), tuple(built[i] for i in range(len(built))), lanes)
+    steps = tuple(built[i] for i in range(len(built)))
+    down = st.lists(outages(services, services + brokers + links), max_size=3).map(tuple)
+    fallen = draw(down) if fragile else ()
+    return Plan("random", places, tuple(flows), steps, lanes, brokers, links, fallen)
 
 
 def times_of(measures):
@@ -161,7 +208,7 @@ def times_of(measures):
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    plan=plans() | plans(policed=True),
+    plan=plans() | plans(policed=True) | plans(fragile=True) | plans(policed=True, fragile=True),
     seed=st.integers(0, 2**63 - 1),
     warmup=st.integers(0, 5),
 )

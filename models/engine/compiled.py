@@ -32,7 +32,7 @@ from models.engine.plan import (
     Plan,
     PolicyPlan,
 )
-from models.engine.policies import BROKEN, FAILED, OK, REJECTED, TIMED_OUT, UNAVAILABLE
+from models.engine.policies import BROKEN, FAILED, LOST, OK, REJECTED, TIMED_OUT, UNAVAILABLE
 
 HERE = Path(__file__).parent
 NO_POLICY = PolicyPlan()
@@ -62,7 +62,7 @@ def compiled(function):
 
 for name in ("philox", "uniforms", "log"):
     register_jitable(forceinline=True)(getattr(draws, name))  # to fill whole vector registers
-for name in ("exp", "normal_quantile", "value_of", "sample", "profile_gap"):
+for name in ("exp", "normal_quantile", "value_of", "sample", "profile_gap", "retransmission_ms"):
     register_jitable(getattr(draws, name))
 
 
@@ -90,14 +90,15 @@ def _(x, n):
 
 
 # States, in the order of the reference's methods.
-ARRIVE, STEP, GRANTED, SERVE, WORKED, CHILDREN, JOINED, SERVED, STEP_DONE = range(9)
-ASK, PUBLISHED, ACKNOWLEDGED, ANSWERED, BRANCH_ENDED = range(9, 14)
-DELIVER, DELIVERED, LANE_GRANTED = range(14, 17)
-CALL, TRY, TRIED, AGAIN, ATTEMPT_ENDED, TIME_UP, EXPIRED = range(17, 24)
-UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(24, 31)
+ARRIVE, STEP, VISITED, VISIT_ENDED, REFUSED, GRANTED, SERVE, WORKED, CHILDREN = range(9)
+CALLING, JOINED, SERVED, STEP_DONE = range(9, 13)
+ASK, UNREACHED, PUBLISHED, ACKNOWLEDGED, ANSWERED, BRANCH_ENDED = range(13, 19)
+DELIVER, DELIVERED, LANE_GRANTED, OUTAGE, FALL, RISE, KILLED, HUNG = range(19, 27)
+CALL, TRY, TRIED, AGAIN, ATTEMPT_ENDED, TIME_UP, EXPIRED = range(27, 34)
+UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(34, 41)
 
 # Whom a frame answers to.
-ANSWER, SEQUENCE, BRANCH, ATTEMPT, MESSAGE_STEP, UNDOING, FIRST_TIME = range(7)
+ANSWER, SEQUENCE, BRANCH, ATTEMPT, VISIT, MESSAGE_STEP, UNDOING, FIRST_TIME = range(8)
 
 # The rows of the kernel's tables. Small numbers without a sign, so that no index can be negative.
 u4, i8, f8 = np.uint32, np.int64, np.float64
@@ -116,13 +117,14 @@ FRAME = np.dtype(
     [(name, u4) for name in "state step request role parent next child result attempt scope".split()]
     + [(name, f8) for name in ("started", "asked", "half", "deadline", "paused")]
     + [(name, u4) for name in "pending lane tries trial timer done lapsed given_up".split()]
-    + [(name, u4) for name in ("first_commit", "last_commit", "needed", "spare")],
+    + [(name, u4) for name in ("first_commit", "last_commit", "needed", "holding")],
     align=True,
 )  # fmt: skip
 REQUEST = _row("flow reply outcome attempts undone open first_commit last_commit",
                "index position", "arrived replied")  # fmt: skip
 STEP_ROW = _row("service mode parallel children first_child partitions lanes first_lane undoes "
-                "policy", "stream", "fails errors")  # fmt: skip
+                "policy apart broker link delivery_link", "stream",
+                "fails errors loss delivery_loss")  # fmt: skip
 POLICY = _row("passes", "attempts retry_on backoff window minimum trials bulkhead ring",
               "base_ms cap_ms factor budget earns earns_per_ms throttle throttle_ms share open_ms"
               )  # fmt: skip
@@ -130,12 +132,19 @@ EDGE = _row("", "in_flight state begun succeeded seen failures",
             "tokens earned_ms requests accepts faded_ms opened_ms")  # fmt: skip
 DRAW = _row("", "kind stream purpose ahead", "p0 p1 p2")
 RESOURCE = _row(
-    "capacity users head tail length calls sheds sheds_late",
-    "limit",
+    "unlimited capacity users head tail length calls sheds sheds_late",
+    "workers limit",
     "patient_ms strict_ms empty_ms",
-)  # workers or a lane; fmt: skip
+)  # fmt: skip; workers or a lane
+# A part that can go down, and what a frame is to a visit: an own table, used with outages only.
+PART = _row("down taken hangs first_inside last_inside first_waiting last_waiting", "", "")
+OUTAGE_ROW = _row("first_window windows first_part parts drawn hangs instances instance drains",
+                  "table", "")  # fmt: skip
+EXPOSURE = _row("visit inner before after inside dead", "", "")
 SERVICE_RECORD = _row("", "max_queue handled rejected", "held_ms working_ms wait_ms")
-STEP_RECORD = _row("", "handled failed rejected undone tried timed_out broken", "wait_ms held_ms")
+STEP_RECORD = _row(
+    "", "handled failed rejected undone tried timed_out broken lost redelivered", "wait_ms held_ms"
+)
 
 # What is drawn for a step: its row of the table of draws is DRAWS times the step plus one of these.
 DRAWN_FOR = (draws.WORK, draws.NETWORK, draws.ACK, draws.DELIVERY,
@@ -154,13 +163,14 @@ AHEAD = 1 << AHEAD_BITS  # numbers that are drawn at once
 FRAME_BITS = 26  # a heap key is the number of the event, then the number of the frame
 MAX_FRAMES = 1 << FRAME_BITS
 RELEASE = 1 << 31  # added to a service or lane that gives a place back
+KILL = 1 << 30  # added to a frame whose service has fallen
 BINS_PER_OCTAVE = 128
 LOWEST = (1023 - 10) * BINS_PER_OCTAVE  # bins start at 2^-10 ms
 BINS = 44 * BINS_PER_OCTAVE
 
 # What the kernel remembers between two calls.
 G_URGENT_HEAD, G_URGENT_TAIL, G_SOON_HEAD, G_SOON_TAIL, G_HEAP, G_FRAMES, G_REQUESTS = range(7)
-G_EVENTS, G_ARRIVED, G_DONE, G_BATCH, G_BATCH_NEXT, G_FRAME = range(7, 13)
+G_EVENTS, G_ARRIVED, G_DONE, G_BATCH, G_BATCH_NEXT, G_FRAME, G_ARRIVING = range(7, 14)
 
 FINISHED, FULL, PAUSED = range(3)
 PAUSE_AFTER = 5_000_000  # events, about a second: time to show progress or to be interrupted
@@ -239,14 +249,83 @@ def queue_for(resources, resource, frames, frame):
 def grant(resources, resource, frames):
     """Give a free place to the head of the queue; the frame that has it now, or NOBODY."""
     if resources[resource].head == NOBODY or (
-        resources[resource].users == resources[resource].capacity
+        resources[resource].users >= resources[resource].capacity
     ):
         return NOBODY
     frame = resources[resource].head
     resources[resource].head = frames[frame].next
     resources[resource].length -= 1
     resources[resource].users += 1
+    frames[frame].holding = 1
     return frame
+
+
+@numba.njit
+def leave_queue(resources, resource, frames, frame):
+    """Take a frame out of the middle of a queue."""
+    previous = NOBODY
+    other = resources[resource].head
+    while other != frame:
+        previous = other
+        other = frames[other].next
+    if previous == NOBODY:
+        resources[resource].head = frames[frame].next
+    else:
+        frames[previous].next = frames[frame].next
+    if resources[resource].tail == frame:
+        resources[resource].tail = previous
+    resources[resource].length -= 1
+
+
+@numba.njit
+def enter(parts, part, exposed, frame):
+    """A visit is in its service's hands from now on."""
+    last = parts[part].last_inside
+    exposed[frame].inside = 1
+    exposed[frame].before = last
+    exposed[frame].after = NOBODY
+    if last == NOBODY:
+        parts[part].first_inside = frame
+    else:
+        exposed[last].after = frame
+    parts[part].last_inside = frame
+
+
+@numba.njit
+def leave(parts, part, exposed, frame):
+    """A visit has ended, one way or the other."""
+    if not exposed[frame].inside:
+        return
+    exposed[frame].inside = 0
+    before, after = exposed[frame].before, exposed[frame].after
+    if before == NOBODY:
+        parts[part].first_inside = after
+    else:
+        exposed[before].after = after
+    if after == NOBODY:
+        parts[part].last_inside = before
+    else:
+        exposed[after].before = before
+
+
+@numba.njit
+def wait_for(parts, part, frames, frame):
+    """Wait until a part is up again."""
+    frames[frame].next = NOBODY
+    if parts[part].first_waiting == NOBODY:
+        parts[part].first_waiting = frame
+    else:
+        frames[parts[part].last_waiting].next = frame
+    parts[part].last_waiting = frame
+
+
+@numba.njit
+def down_on_the_way(parts, steps, step):
+    """The first part that is down between a caller and what it calls, or NOBODY."""
+    for part in (steps[step].link, steps[step].broker):
+        if part != NOBODY and parts[part].down > 0:
+            return part
+    return NOBODY
 
 
 @numba.njit
@@ -254,6 +333,32 @@ def profile_gap(now, amount, times, factors, flows, flow, period):
     """Time until the next arrival of a flow with a piecewise constant rate."""
     part = slice(flows[flow, 4], flows[flow, 4] + flows[flow, 5])
     return draws.profile_gap(now, amount, times[part], factors[part], period)
+
+
+@numba.njit
+def discard(frames, exposed, free_frames, frames_free, frame):
+    """Forget a frame that belongs to a visit which an outage has ended, and all up to the visit."""
+    visit = exposed[frame].visit
+    while True:
+        if frames[frame].state == TRIED:
+            trial = frames[frame].trial
+            frames[trial].needed -= 1
+            if frames[trial].needed == 0:
+                free_frames[frames_free] = trial
+                frames_free += 1
+        free_frames[frames_free] = frame
+        frames_free += 1
+        if frame == visit:
+            return frames_free
+        frame = frames[frame].parent
+
+
+@numba.njit
+def lost_ms(seed, stream, index, attempt, purpose, loss):
+    """What lost segments cost on one way, see the reference."""
+    return draws.retransmission_ms(
+        loss, draws.uniforms(seed, stream, index, attempt, purpose, 0)[0]
+    )
 
 
 @numba.njit
@@ -304,6 +409,11 @@ def kernel(
     factors,  # the factors of profile parts
     steps,  # STEP_ROW
     children,  # numbers of child steps
+    fragile,  # None where nothing can go down
+    outages,  # OUTAGE_ROW
+    windows,  # (windows, 2): from, to
+    outage_parts,  # the parts of all outages
+    parts,  # PART: services, brokers, links
     mishaps,  # None where nothing but the business fails, so that its parts are left out
     policy_rows,  # POLICY
     edges,  # EDGE, of each policy
@@ -325,6 +435,7 @@ def kernel(
     groups,  # (flows,) groups of arrivals so far
     indices,  # (flows,) requests so far
     frames,
+    exposed,  # EXPOSURE, a row a frame
     free_frames,  # a stack of free rows
     requests,
     free_requests,
@@ -359,6 +470,7 @@ def kernel(
     batch = registers[G_BATCH]
     batch_next = registers[G_BATCH_NEXT]
     frame = registers[G_FRAME]
+    arriving = registers[G_ARRIVING]
     resumed = frame >= 0
     pause_at = events + pause_after
     status = FINISHED
@@ -391,14 +503,29 @@ def kernel(
         else:
             break
 
+        killed = False
+        if fragile is not None:
+            killed = frame >= KILL
+            frame &= KILL - 1
+            visit = exposed[frame].visit
+            if visit != NOBODY and exposed[visit].dead and not killed:  # nobody goes on with it
+                frames_free = discard(frames, exposed, free_frames, frames_free, frame)
+                continue
+
         if events > pause_at:
             status = PAUSED
+            frame = frame + KILL if killed else frame
             break
         state = frames[frame].state
+        if killed:
+            state = KILLED
         while True:  # until this frame has to wait
             if frames_free < largest:  # there are no more requests under way than frames
-                frames[frame].state = state
                 status = FULL
+                if state == KILLED:
+                    frame = frame + KILL
+                else:
+                    frames[frame].state = state
                 break
 
             wait = 0.0  # how long this frame pauses before it goes on with `state`
@@ -408,17 +535,49 @@ def kernel(
             attempt = 0 if mishaps is None else frames[frame].attempt
             drawn = -1  # the row of the table of draws from which `wait` is drawn
             share = 1.0  # of what is drawn
+            extra = 0.0  # on top of what is drawn
 
             # Steps: workers, work, children
 
             if state == STEP:
                 service = steps[step].service
-                if steps[step].mode == LOCAL or resources[service].capacity == UNLIMITED:
+                if fragile is not None and steps[step].apart:
+                    if frames[frame].role != VISIT:
+                        if parts[service].down == 0:
+                            frames_free -= 1
+                            visit = free_frames[frames_free]
+                            frames[visit].state = STEP
+                            frames[visit].step = step
+                            frames[visit].request = request
+                            frames[visit].role = VISIT
+                            frames[visit].parent = frame
+                            frames[visit].attempt = attempt
+                            frames[visit].scope = frames[frame].scope
+                            frames[visit].holding = 0
+                            exposed[visit].visit = visit
+                            exposed[visit].inside = 0
+                            exposed[visit].dead = 0
+                            requests[request].open += 1
+                            urgent[urgent_tail & mask] = visit
+                            urgent_tail += 1
+                            frames[frame].state = VISITED
+                            break
+                        if steps[step].mode == MESSAGE:
+                            frames[frame].state = STEP
+                            wait_for(parts, service, frames, frame)
+                            break
+                        by_step[step].lost += requests[request].position >= warmup
+                        frames[frame].pending = service
+                        state = REFUSED
+                        continue
+                    if steps[step].mode != MESSAGE or resources[service].unlimited:
+                        enter(parts, service, exposed, frame)
+                if steps[step].mode == LOCAL or resources[service].unlimited:
                     state = SERVE
                 elif (
                     resources[service].limit != NO_LIMIT
                     and steps[step].mode != MESSAGE
-                    and resources[service].users == resources[service].capacity
+                    and resources[service].users >= resources[service].capacity
                     and resources[service].calls >= resources[service].limit
                 ):
                     if requests[request].position >= warmup:
@@ -438,6 +597,7 @@ def kernel(
                         and (heap_size == 0 or heap_times[0] > now)
                     ):  # nothing else happens at this instant: go on at once
                         resources[service].users += 1
+                        frames[frame].holding = 1
                         state = GRANTED
                         continue
                     frames[frame].state = GRANTED
@@ -450,10 +610,40 @@ def kernel(
                         by_service[service].max_queue = resources[service].length
                     break
 
+            elif fragile is not None and state == VISIT_ENDED:
+                caller = frames[frame].parent
+                result = frames[frame].result
+                free_frames[frames_free] = frame
+                frames_free += 1
+                visit = exposed[caller].visit
+                if visit != NOBODY and exposed[visit].dead:
+                    frames_free = discard(frames, exposed, free_frames, frames_free, caller)
+                    break
+                frame = caller
+                if result == LOST and frames[frame].role == MESSAGE_STEP:
+                    frames[frame].tries += 1
+                    frames[frame].attempt = draws.again(frames[frame].trial, frames[frame].tries)
+                    by_step[step].redelivered += requests[request].position >= warmup
+                    state = STEP
+                else:
+                    frames[frame].result = UNAVAILABLE if result == LOST else result
+                    state = STEP_DONE
+
+            elif fragile is not None and state == REFUSED:
+                part = frames[frame].pending
+                if parts[part].hangs and parts[part].down > 0:
+                    frames[frame].state = REFUSED
+                    wait_for(parts, part, frames, frame)
+                    break
+                frames[frame].result = UNAVAILABLE
+                state = STEP_DONE
+
             elif state == GRANTED:
                 service = steps[step].service
                 if steps[step].mode != MESSAGE:
                     resources[service].calls -= 1
+                if fragile is not None and steps[step].apart and not exposed[frame].inside:
+                    enter(parts, service, exposed, frame)
                 if requests[request].position >= warmup:
                     by_step[step].wait_ms += now - frames[frame].asked
                     by_service[service].wait_ms += now - frames[frame].asked
@@ -509,6 +699,8 @@ def kernel(
                         if mishaps is not None:
                             frames[undo].attempt = attempt
                         frames[undo].next = NOBODY
+                        if fragile is not None:
+                            exposed[undo].visit = NOBODY
                         scope = NOBODY if mishaps is None else frames[frame].scope
                         if given_up(frames, requests, scope, request):
                             requests[request].open += 1
@@ -544,9 +736,12 @@ def kernel(
                         frames[branch].request = request
                         frames[branch].role = BRANCH
                         frames[branch].parent = frame
+                        if fragile is not None:
+                            exposed[branch].visit = NOBODY
                         if mishaps is not None:
                             frames[branch].attempt = attempt
                             frames[branch].scope = frames[frame].scope
+                            requests[request].open += 1
                         urgent[urgent_tail & mask] = branch
                         urgent_tail += 1
                     frames[frame].pending = count
@@ -563,6 +758,10 @@ def kernel(
                         frames[child].attempt = attempt
                         frames[child].scope = frames[frame].scope
                     frames[frame].child += 1
+                    if fragile is not None:
+                        exposed[child].visit = exposed[frame].visit
+                        exposed[frame].inner = child
+                        frames[frame].state = CALLING
                     state = ASK if steps[frames[child].step].policy == NOBODY else CALL
                     frame = child
 
@@ -577,7 +776,7 @@ def kernel(
                     by_service[service].held_ms += in_window(
                         frames[frame].started, now, window_from, window_to
                     )
-                    if resources[service].capacity != UNLIMITED:
+                    if not resources[service].unlimited:
                         resources[service].users -= 1
                         if resources[service].head != NOBODY:  # else nobody to give the place to
                             soon[soon_tail & mask] = RELEASE + service
@@ -592,9 +791,25 @@ def kernel(
 
             elif state == STEP_DONE:
                 role = frames[frame].role
-                if role == SEQUENCE or role == BRANCH or role == ATTEMPT:
-                    wait = frames[frame].half
+                if fragile is not None and role == VISIT:
+                    leave(parts, steps[step].service, exposed, frame)
+                    frames[frame].state = VISIT_ENDED
+                    soon[soon_tail & mask] = frame
+                    soon_tail += 1
+                    state = ENDED
+                elif role == SEQUENCE or role == BRANCH or role == ATTEMPT:
                     state = ANSWERED
+                    if fragile is not None:
+                        part = steps[step].link
+                        if part != NOBODY and parts[part].down > 0:
+                            by_step[step].lost += requests[request].position >= warmup
+                            frames[frame].pending = part
+                            state = UNREACHED
+                            continue
+                    wait = frames[frame].half
+                    if mishaps is not None and steps[step].loss > 0.0:
+                        extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_BACK,
+                                        steps[step].loss)  # fmt: skip
                 else:
                     result = frames[frame].result
                     if role == ANSWER:
@@ -623,9 +838,28 @@ def kernel(
             # Calls and messages
 
             elif state == ASK:
+                if fragile is not None:
+                    part = down_on_the_way(parts, steps, step)
+                    if part != NOBODY:
+                        by_step[step].lost += requests[request].position >= warmup
+                        frames[frame].pending = part
+                        state = UNREACHED
+                        continue
                 drawn = DRAWS * step + D_NETWORK
                 share = 0.5
+                if mishaps is not None and steps[step].loss > 0.0:
+                    extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_THERE,
+                                    steps[step].loss)  # fmt: skip
                 state = PUBLISHED if steps[step].mode == MESSAGE else STEP
+
+            elif fragile is not None and state == UNREACHED:
+                part = frames[frame].pending
+                if parts[part].hangs and parts[part].down > 0:
+                    frames[frame].state = UNREACHED
+                    wait_for(parts, part, frames, frame)
+                    break
+                frames[frame].result = UNAVAILABLE
+                state = ANSWERED
 
             elif state == PUBLISHED:
                 drawn = DRAWS * step + D_ACK
@@ -642,11 +876,18 @@ def kernel(
                 if mishaps is not None:
                     frames[message].attempt = attempt
                     frames[message].scope = NOBODY
+                    frames[message].trial = attempt
+                    frames[message].tries = 0
+                if fragile is not None:
+                    exposed[message].visit = NOBODY
                 requests[request].open += 1
                 urgent[urgent_tail & mask] = message
                 urgent_tail += 1
                 frames[frame].result = OK
                 wait = frames[frame].half
+                if mishaps is not None and steps[step].loss > 0.0:
+                    extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_BACK,
+                                    steps[step].loss)  # fmt: skip
                 state = ANSWERED
 
             elif state == ANSWERED:
@@ -654,7 +895,10 @@ def kernel(
                     frames[frame].state = BRANCH_ENDED
                     soon[soon_tail & mask] = frame
                     soon_tail += 1
-                    break
+                    if mishaps is None:
+                        break
+                    state = ENDED
+                    continue
                 if frames[frame].role == ATTEMPT:
                     frames[frame].done = 1
                     frames[frame].state = ATTEMPT_ENDED
@@ -687,8 +931,19 @@ def kernel(
                 break
 
             elif state == DELIVER:
+                if fragile is not None:
+                    part = steps[step].broker
+                    if part == NOBODY or parts[part].down == 0:
+                        part = steps[step].delivery_link
+                    if part != NOBODY and parts[part].down > 0:
+                        frames[frame].state = DELIVER
+                        wait_for(parts, part, frames, frame)
+                        break
                 drawn = DRAWS * step + D_DELIVERY
                 share = 0.5
+                if mishaps is not None and steps[step].delivery_loss > 0.0:
+                    extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_DELIVERY,
+                                    steps[step].delivery_loss)  # fmt: skip
                 state = DELIVERED
 
             elif state == DELIVERED:
@@ -717,6 +972,130 @@ def kernel(
                     by_step[step].wait_ms += now - frames[frame].asked
                     by_service[steps[step].service].wait_ms += now - frames[frame].asked
                 state = STEP
+
+            # Outages
+
+            elif fragile is not None and OUTAGE <= state <= HUNG:
+                if state == OUTAGE:
+                    outage = outages[step]
+                    turn = frames[frame].pending
+                    from_ms = np.inf
+                    to_ms = np.inf
+                    if outage.drawn:
+                        if arriving > 0:
+                            up_ms = draw_now(table[outage.table], values, seed, turn, 0)
+                            down_ms = draw_now(table[outage.table + 1], values, seed, turn, 0)
+                            from_ms = now + up_ms
+                            to_ms = now + up_ms + down_ms
+                    elif turn < outage.windows:
+                        from_ms = windows[outage.first_window + turn, 0]
+                        to_ms = windows[outage.first_window + turn, 1]
+                    frames[frame].started = to_ms
+                    wait = max(from_ms - now, 0.0)
+                    state = FALL
+
+                elif state == FALL or state == RISE:
+                    outage = outages[step]
+                    for i in range(outage.parts):
+                        part = outage_parts[outage.first_part + i]
+                        if outage.instances > 0:
+                            workers = resources[part].workers // outage.instances
+                            workers += outage.instance < resources[part].workers % outage.instances
+                            parts[part].taken += workers if state == FALL else -workers
+                        elif state == FALL:
+                            parts[part].down += 1
+                            parts[part].hangs = outage.hangs
+                        else:
+                            parts[part].down -= 1
+                        if part < services and not resources[part].unlimited:
+                            left = max(resources[part].workers - np.int64(parts[part].taken), 0)
+                            resources[part].capacity = 0 if parts[part].down > 0 else left
+                            first = grant(resources, part, frames)
+                            while first != NOBODY:
+                                soon[soon_tail & mask] = first
+                                soon_tail += 1
+                                first = grant(resources, part, frames)
+                        if state == FALL and not outage.drains:
+                            victim = parts[part].first_inside
+                            while victim != NOBODY:
+                                number = requests[frames[victim].request].index
+                                if (
+                                    outage.instances == 0
+                                    or number % outage.instances == outage.instance
+                                ):
+                                    urgent[urgent_tail & mask] = KILL + victim
+                                    urgent_tail += 1
+                                victim = exposed[victim].after
+                        if state == RISE and parts[part].down == 0:
+                            waiting = parts[part].first_waiting
+                            parts[part].first_waiting = NOBODY
+                            while waiting != NOBODY:
+                                soon[soon_tail & mask] = waiting
+                                soon_tail += 1
+                                waiting = frames[waiting].next
+                    if state == FALL:
+                        wait = max(frames[frame].started - now, 0.0)
+                        state = RISE
+                    else:
+                        frames[frame].pending += 1
+                        state = OUTAGE
+
+                elif state == KILLED:
+                    service = steps[step].service
+                    leave(parts, service, exposed, frame)
+                    inner = frame
+                    while frames[inner].state == CALLING:
+                        inner = exposed[inner].inner
+                    if frames[inner].state == TRIED:
+                        trial = frames[inner].trial
+                        frames[trial].given_up = 1
+                        commit = frames[trial].first_commit
+                        frames[trial].first_commit = NOBODY
+                        while commit != NOBODY:
+                            requests[request].open += 1
+                            urgent[urgent_tail & mask] = commit
+                            urgent_tail += 1
+                            commit = frames[commit].next
+                    caller = frames[frame].parent
+                    exposed[frame].dead = 1
+                    if not resources[service].unlimited:
+                        if frames[frame].state == GRANTED and steps[step].mode != MESSAGE:
+                            resources[service].calls -= 1
+                        if frames[frame].holding:
+                            resources[service].users -= 1
+                            if resources[service].head != NOBODY:
+                                soon[soon_tail & mask] = RELEASE + service
+                                soon_tail += 1
+                        else:
+                            leave_queue(resources, service, frames, frame)
+                            free_frames[frames_free] = frame
+                            frames_free += 1
+                    by_step[step].lost += requests[request].position >= warmup
+                    frames_free -= 1
+                    frame = free_frames[frames_free]  # what is left of it: the news of its end
+                    frames[frame].step = step
+                    frames[frame].request = request
+                    frames[frame].role = VISIT
+                    frames[frame].parent = caller
+                    frames[frame].result = LOST
+                    exposed[frame].visit = NOBODY
+                    exposed[frame].inside = 0
+                    state = HUNG
+
+                else:  # HUNG
+                    service = steps[step].service
+                    if (
+                        steps[step].mode != MESSAGE
+                        and parts[service].hangs
+                        and parts[service].down > 0
+                    ):
+                        frames[frame].state = HUNG
+                        wait_for(parts, service, frames, frame)
+                        break
+                    frames[frame].state = VISIT_ENDED
+                    soon[soon_tail & mask] = frame
+                    soon_tail += 1
+                    state = ENDED
 
             # Policies
 
@@ -759,6 +1138,8 @@ def kernel(
                         frames[trial].given_up = 0
                         frames[trial].first_commit = NOBODY
                         frames[trial].timer = NOBODY
+                        if fragile is not None:
+                            exposed[trial].visit = NOBODY
                         requests[request].open += 1
                         urgent[urgent_tail & mask] = trial
                         urgent_tail += 1
@@ -767,6 +1148,8 @@ def kernel(
                             timer = free_frames[frames_free]
                             frames[timer].state = TIME_UP
                             frames[timer].parent = trial
+                            if fragile is not None:
+                                exposed[timer].visit = NOBODY
                             frames[trial].timer = timer
                             due = now + max(ends - now, 0.0)
                             if due > now:
@@ -865,6 +1248,11 @@ def kernel(
                         break
                     frame = caller
                     state = TRIED
+                    if fragile is not None:
+                        visit = exposed[frame].visit
+                        if visit != NOBODY and exposed[visit].dead:
+                            frames_free = discard(frames, exposed, free_frames, frames_free, frame)
+                            break
 
                 elif state == TIME_UP:
                     trial = frames[frame].parent
@@ -898,7 +1286,7 @@ def kernel(
 
             elif state == UNDO_ARRIVED:
                 service = steps[step].service
-                if resources[service].capacity == UNLIMITED:
+                if resources[service].unlimited:
                     state = UNDO_GRANTED
                 else:
                     frames[frame].state = UNDO_GRANTED
@@ -924,7 +1312,7 @@ def kernel(
                 requests[request].undone += 1
                 if requests[request].position >= warmup:
                     by_step[step].undone += 1
-                if resources[service].capacity != UNLIMITED:
+                if not resources[service].unlimited:
                     resources[service].users -= 1
                     soon[soon_tail & mask] = RELEASE + service
                     soon_tail += 1
@@ -933,7 +1321,8 @@ def kernel(
             # Requests and their arrivals
 
             elif state == ENDED:
-                if frames[frame].role != ATTEMPT:
+                role = frames[frame].role
+                if mishaps is None or (role != ATTEMPT and role != VISIT and role != BRANCH):
                     free_frames[frames_free] = frame
                     frames_free += 1
                 requests[request].open -= 1
@@ -1024,13 +1413,17 @@ def kernel(
                         if mishaps is not None:
                             frames[root].attempt = 0
                             frames[root].scope = NOBODY
+                        if fragile is not None:
+                            exposed[root].visit = NOBODY
                         urgent[urgent_tail & mask] = root
                         urgent_tail += 1
                     if arrived == limit:
+                        arriving -= 1
                         break
                     groups[flow] += 1
                 if flows[flow, 1] == TIMESTAMPS:
                     if groups[flow] == flows[flow, 5]:
+                        arriving -= 1
                         break
                     wait = max(times[flows[flow, 4] + groups[flow]] - now, 0.0)
                 else:
@@ -1060,9 +1453,11 @@ def kernel(
                     frames[frame].half = wait
                 if state == ARRIVE and flows[step, 1] == PROFILE:
                     wait = profile_gap(now, wait, times, factors, flows, step, periods[step])
+            wait += extra
             if wait == np.inf:
+                arriving -= state == ARRIVE
                 break
-            if wait > 0.0 or state == ARRIVE:
+            if wait > 0.0 or state == ARRIVE or state == FALL or state == RISE:
                 frames[frame].state = state
                 if now + wait > now:
                     events += 1
@@ -1092,6 +1487,7 @@ def kernel(
     registers[G_DONE] = done
     registers[G_BATCH] = batch
     registers[G_BATCH_NEXT] = batch_next
+    registers[G_ARRIVING] = arriving
     registers[G_FRAME] = -1 if status == FINISHED else frame
     return status
 
@@ -1111,7 +1507,9 @@ def tables(plan: Plan):
         count = len(distribution.values)
         return distribution.kind, (float(len(values) - count), float(count), 0.0)
 
-    table = np.zeros(DRAWS * len(plan.steps) + len(plan.flows), DRAW)
+    flow_draws = DRAWS * len(plan.steps)
+    outage_draws = flow_draws + len(plan.flows)
+    table = np.zeros(outage_draws + 2 * len(plan.outages), DRAW)
     table["ahead"] = -1
     likely = _likely(plan)
     drawn_ahead = 0
@@ -1129,12 +1527,17 @@ def tables(plan: Plan):
     times: list[float] = []
     factors: list[float] = []
     for i, flow in enumerate(plan.flows):
-        number = DRAWS * len(plan.steps) + i
+        number = flow_draws + i
         add(number, flow.gap, flow.stream, draws.ARRIVAL, True)
         own_times = flow.times_ms or flow.starts_ms
         flows[i] = flow.root, flow.arrivals, flow.size, number, len(times), len(own_times)
         times.extend(own_times)
         factors.extend(flow.factors or (0.0,) * len(own_times))
+
+    fragile = plan.fragile
+
+    def service_of(step):
+        return plan.steps[step.parent].service
 
     policies_used: list[PolicyPlan] = []
     steps = np.zeros(len(plan.steps), STEP_ROW)
@@ -1151,9 +1554,14 @@ def tables(plan: Plan):
             step.first_lane,
             step.undo is not None,
             NOBODY if step.policy is None else len(policies_used),
+            step.mode != LOCAL
+            and (step.service in fragile or step.parent != NONE and service_of(step) in fragile),
+            *(NOBODY if n == NONE else n for n in (step.broker, step.link, step.delivery_link)),
             step.stream,
             step.fails,
             step.errors,
+            step.loss,
+            step.delivery_loss,
         )
         policy = step.policy or NO_POLICY
         if step.policy is not None:
@@ -1170,7 +1578,8 @@ def tables(plan: Plan):
     resources["head"] = resources["tail"] = NOBODY
     resources["capacity"] = 1
     for i, service in enumerate(plan.services):
-        resources[i]["capacity"] = service.workers
+        resources[i]["unlimited"] = service.workers == UNLIMITED
+        resources[i]["workers"] = resources[i]["capacity"] = service.workers
         resources[i]["limit"] = service.queue_limit
         resources[i]["sheds_late"] = service.sheds_late
         resources[i]["patient_ms"] = service.patient_ms
@@ -1183,11 +1592,28 @@ def tables(plan: Plan):
         for field in set(POLICY.names) - {"ring"}:
             policy_rows[field][i] = getattr(policy, field)
         edges[i]["tokens"] = policy.budget
-    windows = np.append(0, np.cumsum(policy_rows["window"]))
-    policy_rows["ring"] = windows[:-1]
+    rings = np.append(0, np.cumsum(policy_rows["window"]))
+    policy_rows["ring"] = rings[:-1]
     mishaps = None
-    if policies_used or resources["sheds"].any() or steps["errors"].any():
+    losses = steps["errors"].any() or steps["loss"].any() or steps["delivery_loss"].any()
+    if policies_used or losses or resources["sheds"].any() or plan.outages:
         mishaps = True
+    parts = np.zeros(len(plan.services) + plan.brokers + plan.links, PART)
+    for column in ("first_inside", "last_inside", "first_waiting", "last_waiting"):
+        parts[column] = NOBODY
+    outages = np.zeros(len(plan.outages), OUTAGE_ROW)
+    windows: list[tuple[float, float]] = []
+    outage_parts: list[int] = []
+    for i, outage in enumerate(plan.outages):
+        number = outage_draws + 2 * i
+        drawn = outage.up is not None
+        outages[i] = (len(windows), len(outage.windows), len(outage_parts), len(outage.parts), drawn,
+                      outage.hangs, outage.instances, outage.instance, outage.drains, number)  # fmt: skip
+        windows.extend(outage.windows)
+        outage_parts.extend(outage.parts)
+        if outage.up is not None and outage.down is not None:
+            add(number, outage.up, outage.stream, draws.UP, False)
+            add(number + 1, outage.down, outage.stream, draws.DOWN, False)
     return (
         flows,
         np.array([flow.period_ms for flow in plan.flows]),
@@ -1195,10 +1621,15 @@ def tables(plan: Plan):
         np.array(factors, float),
         steps,
         np.array(children, u4),
+        True if plan.outages else None,
+        outages,
+        np.array(windows, float).reshape(-1, 2),
+        np.array(outage_parts, u4),
+        parts,
         mishaps,
         policy_rows,
         edges,
-        np.zeros(windows[-1], i8),
+        np.zeros(rings[-1], i8),
         table,
         np.array(values, float),
         resources,
@@ -1261,7 +1692,7 @@ def run(
     capacity = 256
     while capacity < 4 * largest:
         capacity *= 2
-    registers = np.zeros(13, np.int64)
+    registers = np.zeros(14, np.int64)
     registers[G_BATCH], registers[G_BATCH_NEXT], registers[G_FRAME] = -1, warmup, -1
     clock = np.array([0.0, np.inf, np.inf])
     counters = [
@@ -1270,17 +1701,19 @@ def run(
         np.zeros(len(flows), np.int64),
         np.zeros(len(flows), np.int64),
     ]
-    pools = _pools(capacity)
-    pools[1][:capacity] = pools[3][:capacity] = np.arange(capacity)[::-1]
+    pools = _pools(capacity, bool(plan.outages))
+    pools[2][:capacity] = pools[4][:capacity] = np.arange(capacity)[::-1]
     registers[G_FRAMES] = registers[G_REQUESTS] = capacity
-    urgent = pools[6]
-    for flow in range(len(flows)):  # every flow's arrivals are a process of their own
+    processes = [(ARRIVE, FIRST_TIME, flow) for flow in range(len(flows))]
+    processes += [(OUTAGE, FIRST_TIME, outage) for outage in range(len(plan.outages))]
+    for number, process in enumerate(processes):  # each of them a process of its own
         registers[G_FRAMES] -= 1
-        frame = pools[1][registers[G_FRAMES]]
-        for name, value in (("state", ARRIVE), ("step", flow), ("role", FIRST_TIME)):
+        frame = pools[2][registers[G_FRAMES]]
+        for name, value in zip(("state", "role", "step"), process, strict=True):
             pools[0][name][frame] = value
-        urgent[flow] = frame
-    registers[G_URGENT_TAIL] = len(flows)
+        pools[7][number] = frame
+    registers[G_URGENT_TAIL] = len(processes)
+    registers[G_ARRIVING] = len(flows)
     rows, streamed = (requests, 0) if keep else (0, batches)
     outputs = [
         np.zeros((rows, 6), np.int64),
@@ -1302,7 +1735,7 @@ def run(
                     f"{plan.name}: {MAX_FRAMES:,} steps are under way at once after "
                     f"{registers[G_ARRIVED]:,} requests; the load is far above the capacity"
                 )
-            pools = _grown(pools, registers, capacity)
+            pools = _grown(pools, registers, capacity, bool(plan.outages))
             capacity *= 2
         if progress is not None:
             progress(int(registers[G_ARRIVED]))
@@ -1316,10 +1749,11 @@ def run(
     )
 
 
-def _pools(capacity):
+def _pools(capacity, fragile):
     """Room for `capacity` frames and requests, for their events and their queues."""
-    return [
+    pools = [
         np.zeros(capacity, FRAME),
+        np.zeros(capacity if fragile else 1, EXPOSURE),
         np.zeros(capacity, u4),
         np.zeros(capacity, REQUEST),
         np.zeros(capacity, u4),
@@ -1328,19 +1762,21 @@ def _pools(capacity):
         np.zeros(8 * capacity, u4),
         np.zeros(8 * capacity, u4),
     ]
+    pools[1]["visit"] = NOBODY
+    return pools
 
 
-def _grown(pools, registers, capacity):
+def _grown(pools, registers, capacity, fragile):
     """The same content with twice the room."""
-    larger = _pools(2 * capacity)
-    for old, new in zip(pools[:6], larger[:6], strict=True):
-        new[:capacity] = old
-    for stack, free in ((larger[1], G_FRAMES), (larger[3], G_REQUESTS)):
+    larger = _pools(2 * capacity, fragile)
+    for old, new in zip(pools[:7], larger[:7], strict=True):
+        new[: len(old)] = old
+    for stack, free in ((larger[2], G_FRAMES), (larger[4], G_REQUESTS)):
         stack[registers[free] : registers[free] + capacity] = np.arange(capacity, 2 * capacity)[
             ::-1
         ]
         registers[free] += capacity
-    for ring, head in ((6, G_URGENT_HEAD), (7, G_SOON_HEAD)):
+    for ring, head in ((7, G_URGENT_HEAD), (8, G_SOON_HEAD)):
         waiting = registers[head + 1] - registers[head]
         places = (registers[head] + np.arange(waiting)) % len(pools[ring])
         larger[ring][:waiting] = pools[ring][places]

@@ -24,6 +24,7 @@ WORD = 0xFFFFFFFF
 ARRIVAL, WORK, FAILS, NETWORK, ACK, DELIVERY, PARTITION = 0, 1, 2, 3, 4, 5, 6
 UNDO_WORK, UNDO_NETWORK, UNDO_ACK, UNDO_DELIVERY = 7, 8, 9, 10
 ERRORS, TIME_LIMIT, BACKOFF, THROTTLE = 11, 12, 13, 14
+UP, DOWN, LOSS_THERE, LOSS_BACK, LOSS_DELIVERY = 15, 16, 17, 18, 19
 
 # Kinds of distribution, as `Distribution.lowered()` numbers them.
 DETERMINISTIC, EXPONENTIAL, ERLANG, HYPEREXPONENTIAL = 0, 1, 2, 3
@@ -251,6 +252,23 @@ def value_of(kind, p0, p1, p2, values, first, second):
     if kind == PARETO:
         return p0 * exp(p2 * log(1.0 - first * p1))
     return values[int(p0) + int(first * p1)]
+
+
+def retransmission_ms(loss, uniform):
+    """What lost segments cost: 200 ms for the first loss in a row, and double for each further.
+
+    A segment is lost with probability `loss` each time it is sent, at most ten times in a row.
+    """
+    total = 0.0
+    timeout = 200.0
+    chance = loss
+    for _ in range(10):
+        if uniform >= chance:
+            break
+        total += timeout
+        timeout *= 2.0
+        chance *= loss
+    return total
 
 
 def profile_gap(now, amount, starts, factors, period):

@@ -119,6 +119,34 @@ class StepPlan:
     first_lane: int
     errors: float = 0.0
     policy: PolicyPlan | None = None
+    broker: int = NONE
+    link: int = NONE
+    delivery_link: int = NONE
+    loss: float = 0.0
+    delivery_loss: float = 0.0
+
+
+@dataclass(frozen=True)
+class OutagePlan:
+    """Parts that go down together, and when.
+
+    `parts` are numbers of services, then brokers, then links. They are down in the `windows` (from,
+    to), or by turns up for a time drawn from `up` and down for one drawn from `down`. While they
+    are, a call is answered with an error, at once or, if it `hangs`, when they are up again.
+    With `instances`, only one instance of each service is down, number `instance`: the service
+    keeps the rest of its workers. If it `drains`, it ends what it has begun and loses nothing.
+    """
+
+    name: str
+    stream: int
+    parts: tuple[int, ...]
+    windows: tuple[tuple[float, float], ...] = ()
+    up: Draw | None = None
+    down: Draw | None = None
+    hangs: bool = False
+    instances: int = 0
+    instance: int = 0
+    drains: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +178,14 @@ class Plan:
     flows: tuple[FlowPlan, ...]
     steps: tuple[StepPlan, ...]
     lanes: int
+    brokers: int = 0
+    links: int = 0
+    outages: tuple[OutagePlan, ...] = ()
+
+    @property
+    def fragile(self) -> frozenset[int]:
+        """The numbers of the parts (services, then brokers, then links) that can go down."""
+        return frozenset(part for outage in self.outages for part in outage.parts)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -161,7 +197,7 @@ class Plan:
         def build(kind, raw):
             for key, value in raw.items():
                 if isinstance(value, list):
-                    raw[key] = tuple(value)
+                    raw[key] = tuple(tuple(v) if isinstance(v, list) else v for v in value)
                 elif isinstance(value, dict):
                     raw[key] = build(PolicyPlan if key == "policy" else Draw, value)
             return kind(**raw)
@@ -172,6 +208,9 @@ class Plan:
             tuple(build(FlowPlan, raw) for raw in data["flows"]),
             tuple(build(StepPlan, raw) for raw in data["steps"]),
             data["lanes"],
+            data["brokers"],
+            data["links"],
+            tuple(build(OutagePlan, raw) for raw in data["outages"]),
         )
 
 

@@ -24,7 +24,8 @@ from models.engine.plan import (
 )
 
 # What comes back from a step, to whoever called it.
-OK, FAILED, REJECTED, TIMED_OUT, UNAVAILABLE, BROKEN = range(6)
+# LOST: an outage took it in the middle; a caller hears that it is UNAVAILABLE.
+OK, FAILED, REJECTED, TIMED_OUT, UNAVAILABLE, BROKEN, LOST = range(7)
 
 CLOSED, OPEN, HALF_OPEN = range(3)
 

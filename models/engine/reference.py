@@ -6,14 +6,14 @@ number belongs to whoever draws it (`draws.py`), never to the order of events, s
 produces the same times for every request.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import simpy
 
 from models.engine import draws, policies
-from models.engine.plan import DRAWN, LOCAL, MESSAGE, NO_LIMIT, PROFILE, TIMESTAMPS, UNLIMITED
-from models.engine.policies import BROKEN, FAILED, OK, REJECTED, TIMED_OUT, UNAVAILABLE, passed_on
+from models.engine.plan import DRAWN, LOCAL, MESSAGE, NO_LIMIT, NONE, PROFILE, TIMESTAMPS, UNLIMITED
+from models.engine.policies import BROKEN, FAILED, LOST, OK, REJECTED, TIMED_OUT, UNAVAILABLE
 
 
 class Simulation:
@@ -23,7 +23,7 @@ class Simulation:
         self.plan, self.seed = plan, seed
         self.env = simpy.Environment()
         self.workers = [
-            None if service.workers == UNLIMITED else simpy.Resource(self.env, service.workers)
+            None if service.workers == UNLIMITED else Workers(self.env, service.workers)
             for service in plan.services
         ]
         self.calls_waiting = [0] * len(plan.services)
@@ -33,30 +33,57 @@ class Simulation:
             step.policy and policies.Edge(tokens=step.policy.budget) for step in plan.steps
         ]
         self.rings = [[0] * (step.policy.window if step.policy else 0) for step in plan.steps]
+        fragile = plan.fragile
+        self.parts = [Part() for _ in range(len(plan.services) + plan.brokers + plan.links)]
+        self.apart = [  # in a process of its own, since it or its caller can fall
+            step.mode != LOCAL
+            and (step.service in fragile
+                 or step.parent != NONE and plan.steps[step.parent].service in fragile)
+            for step in plan.steps
+        ]  # fmt: skip
+        self.arriving = len(plan.flows)
         self.measures = Measures(self.env, plan, requests, warmup)
 
     def run(self):
         for flow in self.plan.flows:
             self.env.process(self.arrivals(flow))
+        for outage in self.plan.outages:
+            self.env.process(self.outage(outage))
         self.env.run()
         return self.measures
 
     # Steps: workers, work, children
 
     def step(self, step, job):
+        """A step at its service; where that can fall, in a process of its own that falls with it."""
+        if not self.apart[step.number]:
+            return (yield from self.visit(step, job))
+        service = self.parts[step.service]
+        if service.down and step.mode != MESSAGE:
+            return (yield from self.refused(step, job, service))
+        yield from self.until_up(service)
+        result = yield self.start(job.request, self.exposed(step, job))
+        return UNAVAILABLE if result == LOST and step.mode != MESSAGE else result
+
+    def visit(self, step, job):
         """Wait for a worker, work, then the children; the worker is held to the very end."""
         workers = self.workers[step.service]
+        waits_here = step.mode not in (LOCAL, MESSAGE)  # a message waits in the broker's log
+        if waits_here or workers is None:
+            self.enter(step, job)
         if workers is None or step.mode == LOCAL:
             return (yield from self.serve(step, job))
         if self.turned_away(step, workers):
             return self.measures.rejected(step, job)
         asked_ms = self.env.now
-        waits_here = step.mode != MESSAGE  # a message waits in the broker's log instead
         self.calls_waiting[step.service] += waits_here
         with workers.request() as turn:
             self.measures.queued(step, len(workers.put_queue))
-            yield turn
-            self.calls_waiting[step.service] -= waits_here
+            try:
+                yield turn
+            finally:
+                self.calls_waiting[step.service] -= waits_here
+            self.enter(step, job)
             self.measures.waited(step, job, asked_ms)
             if waits_here and self.comes_too_late(step, job, asked_ms):
                 return self.measures.rejected(step, job)
@@ -102,13 +129,13 @@ class Simulation:
         """One after the other until one fails; or all together, waiting for the last."""
         children = [self.plan.steps[number] for number in step.children]
         if step.in_parallel and children:
-            branches = [self.env.process(self.call(child, job)) for child in children]
+            branches = [self.start(job.request, self.call(child, job)) for child in children]
             yield self.env.all_of(branches)
             results = [branch.value for branch in branches if branch.value != OK]
-            return min(map(passed_on, results), default=OK)
+            return min(map(policies.passed_on, results), default=OK)
         for child in children:
             if (result := (yield from self.call(child, job))) != OK:
-                return passed_on(result)
+                return policies.passed_on(result)
         return OK
 
     # Calls and messages
@@ -118,34 +145,158 @@ class Simulation:
         if step.mode == MESSAGE:
             return (yield from self.publish(step, job))
         half_ms = self.draw(step.network, step, job, draws.NETWORK) / 2
-        yield from self.pause(half_ms)
+        if self.is_down(step.link):
+            return (yield from self.refused(step, job, self.parts[step.link]))
+        yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_THERE)
         result = yield from self.step(step, job)
-        yield from self.pause(half_ms)
+        if self.is_down(step.link):
+            return (yield from self.refused(step, job, self.parts[step.link]))
+        yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_BACK)
         return result
 
     def publish(self, step, job):
         """Hand a message to the broker: a round trip and its acknowledgement, then go on."""
         half_ms = self.draw(step.network, step, job, draws.NETWORK) / 2
-        yield from self.pause(half_ms)
+        for part in (step.link, step.broker):
+            if self.is_down(part):
+                return (yield from self.refused(step, job, self.parts[part]))
+        yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_THERE)
         yield from self.pause(self.draw(step.ack, step, job, draws.ACK))
         self.start(job.request, self.deliver(step, job.sent()))
-        yield from self.pause(half_ms)
+        yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_BACK)
         return OK
+
+    def cross(self, half_ms, loss, step, job, purpose):
+        """Half a round trip; each time that the segment is lost costs a time-out, then twice that.
+
+        The first is 200 ms, the least that Linux waits (`TCP_RTO_MIN`); it doubles, RFC 6298.
+        """
+        lost_ms = 0.0
+        if loss:
+            lost_ms = draws.retransmission_ms(loss, self.uniform(step, job, purpose))
+        yield from self.pause(half_ms + lost_ms)
 
     def deliver(self, step, job):
         """Cross to the consumer, wait in the log for the lane and a worker, be processed."""
-        yield from self.pause(self.draw(step.delivery, step, job, draws.DELIVERY) / 2)
+        way = [self.parts[part] for part in (step.broker, step.delivery_link) if part != NONE]
+        while down := [part for part in way if part.down]:
+            yield from self.until_up(down[0])
+        half_ms = self.draw(step.delivery, step, job, draws.DELIVERY) / 2
+        yield from self.cross(half_ms, step.delivery_loss, step, job, draws.LOSS_DELIVERY)
         if step.lanes:
             partition = int(step.partitions * self.uniform(step, job, draws.PARTITION))
             asked_ms = self.env.now
             with self.lanes[step.first_lane + partition % step.lanes].request() as turn:
                 yield turn
                 self.measures.waited(step, job, asked_ms)
-                result = yield from self.step(step, job)
+                result = yield from self.process(step, job)
         else:
-            result = yield from self.step(step, job)
+            result = yield from self.process(step, job)
         if result != OK:
             self.give_up(job.request, FAILED)
+
+    def process(self, step, job):
+        """The consumer's step, again and again until no outage has taken it in the middle."""
+        deliveries = 0
+        while (result := (yield from self.step(step, job.again(deliveries)))) == LOST:
+            deliveries += 1
+            self.measures.redelivered(step, job)
+        return result
+
+    # Outages: services with what they have in hand, brokers, links
+
+    def outage(self, outage):
+        """Parts that go down together, at given times or by turns as long as requests arrive."""
+        windows = iter(outage.windows)
+        turn = 0
+        while True:
+            if outage.up is None:
+                from_ms, to_ms = next(windows, (inf, inf))
+            elif self.arriving == 0:
+                return
+            else:
+                up_ms = self.sample(outage.up, outage.stream, turn, draws.UP)
+                down_ms = self.sample(outage.down, outage.stream, turn, draws.DOWN)
+                from_ms, to_ms = self.env.now + up_ms, self.env.now + up_ms + down_ms
+            if from_ms == inf:
+                return
+            yield self.env.timeout(max(from_ms - self.env.now, 0.0))
+            for number in outage.parts:
+                self.fall(number, outage)
+            yield self.env.timeout(max(to_ms - self.env.now, 0.0))
+            for number in outage.parts:
+                self.rise(number, outage)
+            turn += 1
+
+    def fall(self, number, outage):
+        """A part goes down, or an instance of it; what it has in hand is lost unless it drains."""
+        part = self.parts[number]
+        if outage.instances:
+            part.taken += self.instance_workers(number, outage)
+        else:
+            part.down += 1
+            part.hangs = outage.hangs
+        self.resize(number)
+        if not outage.drains:
+            for process, index in part.inside.items():
+                if not outage.instances or index % outage.instances == outage.instance:
+                    process.interrupt()
+
+    def rise(self, number, outage):
+        part = self.parts[number]
+        if outage.instances:
+            part.taken -= self.instance_workers(number, outage)
+        else:
+            part.down -= 1
+        self.resize(number)
+        if not part.down:
+            waiting, part.waiting = part.waiting, []
+            for event in waiting:
+                event.succeed()
+
+    def instance_workers(self, number, outage):
+        """The workers of one instance; the first ones have one more where they cannot be equal."""
+        workers = self.plan.services[number].workers
+        return workers // outage.instances + (outage.instance < workers % outage.instances)
+
+    def resize(self, number):
+        if number < len(self.workers) and self.workers[number] is not None:
+            part, workers = self.parts[number], self.plan.services[number].workers
+            self.workers[number].resize(0 if part.down else max(workers - part.taken, 0))
+
+    def exposed(self, step, job):
+        """A visit to a service that can fall. Whoever called hears of it at once or afterwards."""
+        service = self.parts[step.service]
+        try:
+            return (yield from self.visit(step, job))
+        except simpy.Interrupt:
+            service.inside.pop(self.env.active_process, None)
+            self.measures.lost(step, job)
+            if service.hangs and step.mode != MESSAGE:
+                yield from self.until_up(service)
+            return LOST
+        finally:
+            service.inside.pop(self.env.active_process, None)
+
+    def enter(self, step, job):
+        """From now on the step is in the service's hands, and lost if the service falls."""
+        if self.apart[step.number]:
+            self.parts[step.service].inside[self.env.active_process] = job.request.index
+
+    def is_down(self, number):
+        return number != NONE and self.parts[number].down > 0
+
+    def refused(self, step, job, part):
+        """What is down does not answer: an error at once, or when it is up again."""
+        self.measures.lost(step, job)
+        if part.hangs:
+            yield from self.until_up(part)
+        return UNAVAILABLE
+
+    def until_up(self, part):
+        while part.down:
+            part.waiting.append(self.env.event())
+            yield part.waiting[-1]
 
     # Policies: time limits, retries, breakers (what they decide is in policies.py)
 
@@ -183,10 +334,14 @@ class Simulation:
     def attempt(self, step, job, part):
         """One try. The caller waits no longer than its limit; the callee goes on all the same."""
         answer = self.start(job.request, self.ask(step, part))
-        if part.ends_ms < inf:
-            yield answer | self.env.timeout(max(part.ends_ms - self.env.now, 0.0))
-        else:
-            yield answer
+        try:
+            if part.ends_ms < inf:
+                yield answer | self.env.timeout(max(part.ends_ms - self.env.now, 0.0))
+            else:
+                yield answer
+        except simpy.Interrupt:  # the caller's service has fallen
+            self.drop(job.request, part.scope)
+            raise
         result = answer.value if answer.triggered else TIMED_OUT
         if result == OK and not job.scope.given_up:
             job.scope.committed += part.scope.committed
@@ -274,10 +429,12 @@ class Simulation:
             for _ in range(flow.size):
                 request = self.measures.arrived(root.flow, index)
                 if request is None:
+                    self.arriving -= 1
                     return
                 self.start(request, self.answer(request, root))
                 index += 1
             group += 1
+        self.arriving -= 1
 
     def gap(self, flow, group):
         """Time from now to the flow's next arrival; infinite after the last."""
@@ -310,6 +467,26 @@ class Simulation:
         return draws.sample(
             d.kind, d.p0, d.p1, d.p2, d.values, self.seed, stream, index, attempt, purpose
         )
+
+
+class Workers(simpy.Resource):
+    """Workers whose number changes while they work; whoever works goes on to the end."""
+
+    def resize(self, capacity):
+        self._capacity = capacity
+        while self.put_queue and self.count < capacity:
+            self._trigger_put(None)
+
+
+@dataclass
+class Part:
+    """A service, broker or link that can go down: what it has in hand, and who waits for it."""
+
+    down: int = 0
+    taken: int = 0
+    hangs: bool = False
+    inside: dict = field(default_factory=dict)
+    waiting: list = field(default_factory=list)
 
 
 @dataclass
@@ -351,6 +528,9 @@ class Job:
     deadline_ms: float = inf
     ends_ms: float = inf
 
+    def again(self, tries):
+        return replace(self, attempt=draws.again(self.attempt, tries)) if tries else self
+
     def sent(self):
         """A message cannot be called back: only if the whole saga fails is its work undone."""
         return Job(self.request, self.attempt, self.request.scope)
@@ -379,6 +559,8 @@ class StepRecord:
     tried: int = 0
     timed_out: int = 0
     broken: int = 0
+    lost: int = 0
+    redelivered: int = 0
     wait_ms: float = 0.0
     held_ms: float = 0.0
 
@@ -422,6 +604,12 @@ class Measures:
             self.steps[step.number].tried += 1
             self.steps[step.number].timed_out += result == TIMED_OUT
             self.steps[step.number].broken += result == BROKEN
+
+    def lost(self, step, job):
+        self.steps[step.number].lost += job.request.counted
+
+    def redelivered(self, step, job):
+        self.steps[step.number].redelivered += job.request.counted
 
     def waited(self, step, job, asked_ms):
         if job.request.counted:
