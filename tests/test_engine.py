@@ -114,6 +114,7 @@ def plans(draw, may_fail=True, policed=False, fragile=False):
     services = draw(st.integers(1, 4))
     brokers = links = 2 if fragile else 0
     lanes = draw(st.integers(1, 3))
+
     def part(first, count):
         return draw(st.integers(first, first + count - 1)) if count else NONE
 

@@ -424,15 +424,13 @@ class Simulation:
         """Let one flow's requests in until the run has all that it shall have."""
         root = self.plan.steps[flow.root]
         group = index = 0
-        while (gap_ms := self.gap(flow, group)) < inf:
+        while not self.measures.full and (gap_ms := self.gap(flow, group)) < inf:
             yield self.env.timeout(gap_ms)
             for _ in range(flow.size):
-                request = self.measures.arrived(root.flow, index)
-                if request is None:
-                    self.arriving -= 1
-                    return
-                self.start(request, self.answer(request, root))
-                index += 1
+                if not self.measures.full:
+                    request = self.measures.arrived(root.flow, index)
+                    self.start(request, self.answer(request, root))
+                    index += 1
             group += 1
         self.arriving -= 1
 
@@ -578,11 +576,14 @@ class Measures:
         self.steps = [StepRecord() for _ in plan.steps]
         self.from_ms = self.to_ms = inf
 
+    @property
+    def full(self):
+        """Whether the run has all the requests that it shall have."""
+        return len(self.requests) == self.limit
+
     def arrived(self, flow, index):
-        """The next request, or None if the run has all of them."""
+        """The next request."""
         position = len(self.requests)
-        if position == self.limit:
-            return None
         if position == self.warmup:
             self.from_ms = self.env.now
         if position == self.limit - 1:
