@@ -112,12 +112,12 @@ def _row(whole, wide, real):
 
 
 # A frame is also the scope of an attempt: what was committed in it, and whether it was given up.
-# What every frame needs fills the first of its two cache lines.
+# What every frame needs fills the first of its two cache lines. A message's parent is its lane.
 FRAME = np.dtype(
     [(name, u4) for name in "state step request role parent next child result attempt scope".split()]
     + [(name, f8) for name in ("started", "asked", "half", "deadline", "paused")]
-    + [(name, u4) for name in "pending lane tries trial timer done lapsed given_up".split()]
-    + [(name, u4) for name in ("first_commit", "last_commit", "needed", "holding")],
+    + [(name, u4) for name in "pending tries trial timer done lapsed given_up".split()]
+    + [(name, u4) for name in ("first_commit", "last_commit", "needed", "spare", "spare2")],
     align=True,
 )  # fmt: skip
 REQUEST = _row("flow reply outcome attempts undone open first_commit last_commit",
@@ -256,7 +256,7 @@ def grant(resources, resource, frames):
     resources[resource].head = frames[frame].next
     resources[resource].length -= 1
     resources[resource].users += 1
-    frames[frame].holding = 1
+    frames[frame].next = frame  # so that whoever looks sees that it waits no more
     return frame
 
 
@@ -503,7 +503,6 @@ def kernel(
         else:
             break
 
-        killed = False
         if fragile is not None:
             killed = frame >= KILL
             frame &= KILL - 1
@@ -514,16 +513,17 @@ def kernel(
 
         if events > pause_at:
             status = PAUSED
-            frame = frame + KILL if killed else frame
+            if fragile is not None and killed:
+                frame += KILL
             break
         state = frames[frame].state
-        if killed:
+        if fragile is not None and killed:
             state = KILLED
         while True:  # until this frame has to wait
             if frames_free < largest:  # there are no more requests under way than frames
                 status = FULL
-                if state == KILLED:
-                    frame = frame + KILL
+                if fragile is not None and state == KILLED:
+                    frame += KILL
                 else:
                     frames[frame].state = state
                 break
@@ -553,7 +553,6 @@ def kernel(
                             frames[visit].parent = frame
                             frames[visit].attempt = attempt
                             frames[visit].scope = frames[frame].scope
-                            frames[visit].holding = 0
                             exposed[visit].visit = visit
                             exposed[visit].inside = 0
                             exposed[visit].dead = 0
@@ -597,7 +596,8 @@ def kernel(
                         and (heap_size == 0 or heap_times[0] > now)
                     ):  # nothing else happens at this instant: go on at once
                         resources[service].users += 1
-                        frames[frame].holding = 1
+                        if fragile is not None:
+                            frames[frame].next = frame
                         state = GRANTED
                         continue
                     frames[frame].state = GRANTED
@@ -818,9 +818,9 @@ def kernel(
                         requests[request].reply = result
                         requests[request].replied = now
                     else:
-                        if frames[frame].lane != NOBODY:
-                            resources[frames[frame].lane].users -= 1
-                            soon[soon_tail & mask] = RELEASE + frames[frame].lane
+                        if frames[frame].parent != NOBODY:
+                            resources[frames[frame].parent].users -= 1
+                            soon[soon_tail & mask] = RELEASE + frames[frame].parent
                             soon_tail += 1
                         if result != OK:
                             result = FAILED
@@ -872,7 +872,7 @@ def kernel(
                 frames[message].step = step
                 frames[message].request = request
                 frames[message].role = MESSAGE_STEP
-                frames[message].lane = NOBODY
+                frames[message].parent = NOBODY
                 if mishaps is not None:
                     frames[message].attempt = attempt
                     frames[message].scope = NOBODY
@@ -958,7 +958,7 @@ def kernel(
                     )
                     lane = services + steps[step].first_lane + partition % steps[step].lanes
                     frames[frame].asked = now
-                    frames[frame].lane = lane
+                    frames[frame].parent = lane
                     frames[frame].state = LANE_GRANTED
                     queue_for(resources, lane, frames, frame)
                     first = grant(resources, lane, frames)
@@ -1061,7 +1061,7 @@ def kernel(
                     if not resources[service].unlimited:
                         if frames[frame].state == GRANTED and steps[step].mode != MESSAGE:
                             resources[service].calls -= 1
-                        if frames[frame].holding:
+                        if frames[frame].next == frame:  # it has a worker
                             resources[service].users -= 1
                             if resources[service].head != NOBODY:
                                 soon[soon_tail & mask] = RELEASE + service
@@ -1453,11 +1453,16 @@ def kernel(
                     frames[frame].half = wait
                 if state == ARRIVE and flows[step, 1] == PROFILE:
                     wait = profile_gap(now, wait, times, factors, flows, step, periods[step])
-            wait += extra
+            if mishaps is not None:
+                wait += extra
             if wait == np.inf:
                 arriving -= state == ARRIVE
                 break
-            if wait > 0.0 or state == ARRIVE or state == FALL or state == RISE:
+            if (
+                wait > 0.0
+                or state == ARRIVE
+                or (fragile is not None and (state == FALL or state == RISE))
+            ):
                 frames[frame].state = state
                 if now + wait > now:
                     events += 1
@@ -1568,10 +1573,10 @@ def tables(plan: Plan):
             policies_used.append(policy)
         travel = step.network, step.ack, step.delivery
         undo = step.undo or NOTHING
-        parts = (step.work, *travel, undo, *travel, policy.limit, policy.pause)
+        sources = (step.work, *travel, undo, *travel, policy.limit, policy.pause)
         for which, purpose in enumerate(DRAWN_FOR):
             often = likely[i] and which < D_UNDO_WORK
-            add(DRAWS * i + which, parts[which], step.stream, purpose, often)
+            add(DRAWS * i + which, sources[which], step.stream, purpose, often)
         children.extend(step.children)
 
     resources = np.zeros(len(plan.services) + plan.lanes, RESOURCE)
@@ -1752,10 +1757,10 @@ def run(
 def _pools(capacity, fragile):
     """Room for `capacity` frames and requests, for their events and their queues."""
     pools = [
-        np.zeros(capacity, FRAME),
+        _lined_up(capacity, FRAME),
         np.zeros(capacity if fragile else 1, EXPOSURE),
         np.zeros(capacity, u4),
-        np.zeros(capacity, REQUEST),
+        _lined_up(capacity, REQUEST),
         np.zeros(capacity, u4),
         np.zeros(capacity),
         np.zeros(capacity, i8),
@@ -1764,6 +1769,13 @@ def _pools(capacity, fragile):
     ]
     pools[1]["visit"] = NOBODY
     return pools
+
+
+def _lined_up(rows, dtype):
+    """Zeros that begin where a cache line of 64 bytes begins."""
+    raw = np.zeros(rows * dtype.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + rows * dtype.itemsize].view(dtype)
 
 
 def _grown(pools, registers, capacity, fragile):
