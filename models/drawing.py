@@ -7,6 +7,7 @@ messages are dashed and pass through their broker. The narrow shape fits a phone
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -15,8 +16,9 @@ import pandas as pd
 
 from models import charts
 
-CALL, MESSAGE = "call", "message"
-_LEFT, _BOX, _LABEL, _LANE, _PORT = 22, 262, 62, 18, 17  # pixels: margins, box and distances
+CALL, MESSAGE, TIMES = "call", "message", "times"
+_LEFT, _LANE, _PORT = 22, 18, 17  # pixels: margin, distance of lines, distance of their ends
+_BOX, _WIDEST_BOX, _LABEL = 262, 400, 62  # at least; at most; at least beside an arrow's head
 _FRAME_TOP, _GAP, _FRAME_GAP, _RADIUS = 40, 12, 18, 9
 _WIDTH = 440
 
@@ -47,26 +49,27 @@ def draw(system: Any) -> str:
     nodes, edges = _graph(system)
     ports = _place(system, nodes, edges)
     lanes = _lanes(edges, ports)
-    right = _LEFT + _BOX
-    width = max(_WIDTH, right + _LABEL + _LANE * (1 + max(lanes.values(), default=0)) + 24)
+    right = _LEFT + _box_width(system, nodes.values())
+    beside = max([_LABEL, *(20 + _wide(_beside(*item), 12) for item in edges.items())])
+    width = max(_WIDTH, right + beside + _LANE * (1 + max(lanes.values(), default=0)) + 24)
     parts: list[str] = []
     for name, part in system.infrastructures.items():
         inside = [node for node in nodes.values() if node.infrastructure == name]
         if inside:
-            parts.append(_frame(part.label or name, system.network.within_ms, inside, right))
+            parts.append(_frame(part.label or name, _within(system), inside, right))
     ends = []
-    for edge, count in edges.items():
-        line, head = _arrow(
-            edge, count, ports[edge], right + _LABEL + _LANE * lanes[_trunk(edge)], right
-        )
-        parts.append(line)
-        ends.append(head)
-    parts += [_box(node) for node in nodes.values()] + ends
+    drawn: set[tuple] = set()  # which way each trunk is there already
+    for edge in sorted(edges, key=lambda edge: -abs(ports[edge][0] - ports[edge][1])):
+        lane = right + beside + _LANE * lanes[_trunk(edge)]
+        parts.append(_line(edge, ports[edge], lane, right, drawn))
+        ends.append(_head(edge, edges[edge], ports[edge][1], right))
+    parts += [_box(node, right) for node in nodes.values()] + ends
     bottom = max(node.y + node.height for node in nodes.values()) + 34
-    ways = [way for way in (CALL, MESSAGE) if any(edge.way == way for edge in edges)]
-    for number, way in enumerate(ways):
-        parts.append(_legend(way, bottom + 24 * number))
-    height = bottom + 24 * len(ways)
+    marks = [way for way in (CALL, MESSAGE) if any(edge.way == way for edge in edges)]
+    marks += [TIMES] if max(edges.values()) > 1 else []
+    for number, mark in enumerate(marks):
+        parts.append(_legend(mark, bottom + 24 * number))
+    height = bottom + 24 * len(marks)
     title = f"<title>{escape(system.name)}</title><desc>{escape(describe(system))}</desc>"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="system" role="img" '
@@ -188,6 +191,8 @@ def _graph(system: Any) -> tuple[dict[str, _Node], dict[_Edge, int]]:
             connect(broker, reach_service(step.service), MESSAGE)
         elif step.service != parent.service:
             connect(reach_service(parent.service), reach_service(step.service), CALL)
+    for name in system.services:  # also what no flow reaches
+        reach_service(name)
     order = {name: number for number, name in enumerate([None, *system.infrastructures])}
     ranked = sorted(found.items(), key=lambda item: order[item[1].infrastructure])
     return dict(ranked), edges
@@ -244,69 +249,124 @@ def _lanes(edges: dict[_Edge, int], ports) -> dict[tuple[str, str], int]:
     return lanes
 
 
-def _frame(label: str, within_ms: float, inside: list[_Node], right: float) -> str:
+def _wide(text: str, size: float, bold: bool = False) -> float:
+    """About how many pixels a text takes: fonts differ from machine to machine."""
+    units = sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+    return units * size * (0.65 if bold else 0.57)
+
+
+def _fitted(text: str, pixels: float, size: float, bold: bool = False) -> str:
+    """The text, shortened where it does not fit."""
+    if _wide(text, size, bold) <= pixels:
+        return text
+    while text and _wide(text + "…", size, bold) > pixels:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+def _inset(node: _Node) -> int:
+    return 14 if node.shape == "service" else 26
+
+
+def _within(system: Any) -> str:
+    return f"round trip {system.network.within_ms:g} ms"
+
+
+def _box_width(system: Any, nodes: Any) -> float:
+    titles = [
+        _inset(node) + 10 + max(_wide(node.title, 15, True), _wide(node.note, 12.5))
+        for node in nodes
+    ]
+    note = _wide(_within(system), 12.5)
+    frames = [_wide(part.label or name, 15, True) for name, part in system.infrastructures.items()]
+    return min(max(_BOX, *titles, *(wide + note - 4 for wide in frames)), _WIDEST_BOX)
+
+
+def _frame(label: str, note: str, inside: list[_Node], right: float) -> str:
     top = inside[0].y - _FRAME_TOP
     height = inside[-1].y + inside[-1].height + 12 - top
+    shown = _fitted(label, right - _LEFT + 4 - _wide(note, 12.5), 15, True)
     return (
         f'<rect x="8" y="{top:g}" width="{right + 10:g}" height="{height:g}" rx="12" '
-        f'fill="{charts.PANEL}" stroke="{charts.LINE}"/>'
+        f'fill="{charts.PANEL}" stroke="{charts.LINE}"><title>{escape(label)}</title></rect>'
         f'<text x="{_LEFT}" y="{top + 25:g}" font-weight="600" fill="{charts.INK_COLOUR}">'
-        f'{escape(label)}<tspan dx="8" font-size="12.5" font-weight="400" fill="{charts.SOFT}">'
-        f"round trip {within_ms:g} ms</tspan></text>"
+        f'{escape(shown)}<tspan dx="8" font-size="12.5" font-weight="400" fill="{charts.SOFT}">'
+        f"{note}</tspan></text>"
     )
 
 
-def _box(node: _Node) -> str:
+def _box(node: _Node, right: float) -> str:
     corner = 7 if node.shape == "service" else 25
     stroke = {
         "service": charts.SOFT,
         "broker": charts.COLOUR["asynchronous"],
         "request": charts.LINE,
     }
-    inset = 8 if node.shape == "service" else 20
-    middle = node.y + node.height / 2
+    x, middle = _LEFT + _inset(node), node.y + node.height / 2
+    space = right - x - 10
     return (
-        f'<rect x="{_LEFT}" y="{node.y:g}" width="{_BOX}" height="{node.height:g}" rx="{corner:g}" '
-        f'fill="{charts.PAPER}" stroke="{stroke[node.shape]}" stroke-width="1.25"/>'
-        f'<text x="{_LEFT + inset + 6}" y="{middle - 3:g}" font-weight="600" '
-        f'fill="{charts.INK_COLOUR}">{escape(node.title)}</text>'
-        f'<text x="{_LEFT + inset + 6}" y="{middle + 15:g}" font-size="12.5" '
-        f'fill="{charts.SOFT}">{escape(node.note)}</text>'
+        f'<rect x="{_LEFT}" y="{node.y:g}" width="{right - _LEFT:g}" height="{node.height:g}" '
+        f'rx="{corner:g}" fill="{charts.PAPER}" stroke="{stroke[node.shape]}" '
+        f'stroke-width="1.25"><title>{escape(f"{node.title}: {node.note}")}</title></rect>'
+        f'<text x="{x}" y="{middle - 3:g}" font-weight="600" '
+        f'fill="{charts.INK_COLOUR}">{escape(_fitted(node.title, space, 15, True))}</text>'
+        f'<text x="{x}" y="{middle + 15:g}" font-size="12.5" '
+        f'fill="{charts.SOFT}">{escape(_fitted(node.note, space, 12.5))}</text>'
     )
 
 
-def _arrow(edge: _Edge, count: int, ends: tuple[float, float], lane: float, right: float):
-    """The line, and its head with what stands beside it."""
+def _line(edge: _Edge, ends: tuple[float, float], lane: float, right: float, drawn: set) -> str:
+    """The line, without what an earlier (longer) line of the same trunk has drawn already."""
     start, end = ends
     way = 1 if end > start else -1
     turn = min(_RADIUS, abs(end - start) / 2)
-    path = (
-        f"M{right:g} {start:g}H{lane - turn:g}Q{lane:g} {start:g} {lane:g} {start + way * turn:g}"
-        f"V{end - way * turn:g}Q{lane:g} {end:g} {lane - turn:g} {end:g}H{right + 8:g}"
+    out = f"H{lane - turn:g}Q{lane:g} {start:g} {lane:g} {start + way * turn:g}"
+    back = f"Q{lane:g} {end:g} {lane - turn:g} {end:g}H{right + 8:g}"
+    whole = f"M{right:g} {start:g}{out}V{end - way * turn:g}{back}"
+    branch = f"M{lane:g} {end - way * turn:g}{back}"
+    trunk = _trunk(edge)
+    if (trunk, way) not in drawn:
+        path = whole
+    else:  # many requests share the end of their trunk, the branches of one caller its start
+        path = f"M{right:g} {start:g}{out}" if trunk[1] == "requests" else branch
+    drawn.add((trunk, way))
+    return (
+        f'<path d="{path}" fill="none" stroke="{_colour(edge)}" '
+        f'stroke-width="1.75"{_dash(edge.way)}/>'
     )
-    colour = _colour(edge)
-    line = f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.75"{_dash(edge.way)}/>'
-    head = f'<path d="M{right + 1:g} {end:g}l9 -4.5v9z" fill="{colour}"/>'
+
+
+def _beside(edge: _Edge, count: int) -> str:
+    """What stands beside an arrow's head."""
     notes = [f"{edge.rtt_ms:g} ms"] if edge.rtt_ms is not None else []
     notes += [f"×{count}"] if count > 1 else []
-    if notes:
+    return " ".join(notes)
+
+
+def _head(edge: _Edge, count: int, y: float, right: float) -> str:
+    head = f'<path d="M{right + 1:g} {y:g}l9 -4.5v9z" fill="{_colour(edge)}"/>'
+    if notes := _beside(edge, count):
         head += (
-            f'<text x="{right + 13:g}" y="{end - 4:g}" font-size="12" fill="{charts.SOFT}">'
-            f"{' '.join(notes)}</text>"
+            f'<text x="{right + 13:g}" y="{y - 4:g}" font-size="12" fill="{charts.SOFT}">'
+            f"{notes}</text>"
         )
-    return line, head
+    return head
 
 
-def _legend(way: str, y: float) -> str:
+def _legend(mark: str, y: float) -> str:
     words = {
         CALL: "call: the caller waits for the answer",
         MESSAGE: "message: through the broker, nobody waits",
+        TIMES: "so many steps of the flows go this way",
     }
-    colour = charts.COLOUR["synchronous" if way == CALL else "asynchronous"]
+    small = f'font-size="12.5" fill="{charts.SOFT}"'
+    text = f'<text x="{_LEFT + 54}" y="{y:g}" {small}>{words[mark]}</text>'
+    if mark == TIMES:
+        return f'<text x="{_LEFT + 16}" y="{y:g}" {small}>×2</text>{text}'
+    colour = charts.COLOUR["synchronous" if mark == CALL else "asynchronous"]
     return (
-        f'<path d="M{_LEFT} {y - 5:g}h34" stroke="{colour}" stroke-width="1.75"{_dash(way)}/>'
-        f'<path d="M{_LEFT + 42} {y - 5:g}l-9 -4.5v9z" fill="{colour}"/>'
-        f'<text x="{_LEFT + 54}" y="{y:g}" font-size="12.5" fill="{charts.SOFT}">{words[way]}</text>'
+        f'<path d="M{_LEFT} {y - 5:g}h34" stroke="{colour}" stroke-width="1.75"{_dash(mark)}/>'
+        f'<path d="M{_LEFT + 42} {y - 5:g}l-9 -4.5v9z" fill="{colour}"/>{text}'
     )
 
 
