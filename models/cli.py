@@ -1,27 +1,23 @@
 """The `decouple` command.
 
-Exit codes: 0 done; 2 something that the user can put right, said in one sentence.
+Exit codes: 0 done; 2 something that the user can put right, said in one sentence; 1 interrupted.
 Whatever takes long to import is imported where it is used, so that `--help` is there at once.
 """
 
+import difflib
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import click
 
 STAGES = ("synchronous", "asynchronous", "separated")
-
-file_argument = click.argument("file")
-stage_option = click.option(
-    "--stage",
-    type=click.Choice(STAGES),
-    help="Take the system down the road to this stage first.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+MOST_REQUESTS = 10**10
 
 
 class Mistake(click.ClickException):
@@ -41,13 +37,76 @@ def _told(*kinds: type[Exception]) -> Iterator[None]:
         raise Mistake(str(error)) from None
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Whole(click.ParamType):
+    """A whole number within bounds; `1e6` and `1_000_000` are numbers too."""
+
+    name = "integer"
+
+    def __init__(self, low: int, high: int):
+        self.low, self.high = low, high
+
+    def convert(self, value, param, ctx):
+        try:
+            number = Decimal(value)
+            if self.low <= number <= self.high and number == int(number):
+                return int(number)
+        except InvalidOperation:
+            pass
+        raise Mistake(
+            f"{param.opts[0]}: {value!r} was found; "
+            f"expected a whole number from {self.low:,} to {self.high:,}"
+        )
+
+
+class Choice(click.Choice):
+    """One of some words; a misspelt one gets a suggestion."""
+
+    def convert(self, value, param, ctx):
+        if value not in self.choices:
+            near = difflib.get_close_matches(str(value), self.choices, 1)
+            meant = f"; did you mean '{near[0]}'?" if near else ""
+            expected = ", ".join(self.choices)
+            raise Mistake(
+                f"{param.opts[0]}: {value!r} was found; expected one of {expected}{meant}"
+            )
+        return value
+
+
+class Command(click.Group):
+    """The command, and what it says where its output cannot be written."""
+
+    def main(self, *args, **options):
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            click.echo(f"output: cannot be written: {error.strerror}", err=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say
+            sys.exit(2)
+
+
+file_argument = click.argument("file")
+stage_option = click.option(
+    "--stage",
+    type=Choice(STAGES),
+    help="Take the system down the road to this stage first.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(
+    cls=Command,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="decoupling-in-stages", prog_name="decouple")
 def main():
     """Loosen a microservice system stage by stage, and see what each stage gains and costs.
 
     FILE is a system in YAML, or the name of one that comes along: shop, online-boutique,
     social-network. Try `decouple check shop`, then `decouple run shop --stage asynchronous`.
+
+    The stages, each applied to the one before: `synchronous` (every message becomes a call),
+    `asynchronous` (what is marked deferrable becomes a message), `separated` (what is reached by
+    messages alone moves to its team's own infrastructure).
     """
 
 
@@ -58,111 +117,167 @@ def main():
 def check(file, stage, as_json):
     """Check a system and print what it is and how loaded it is.
 
-    Utilisation is the share of a service's workers that is held, own work and calls that it waits
-    for; "working" is the share for own work alone. Waiting in queues comes on top.
+    Utilisation is the share of a service's workers that are held: own work, and the calls that it
+    waits for. "Working" is the share for own work alone. Both are lower bounds, from the mean times
+    alone: a worker that waits for a call is held longer where that call has to queue. `decouple
+    run` measures it.
     """
     system = _system(file, stage)
-    loads, warnings = system.loads(), system.warnings()
-    if as_json:
-        found = {
-            "name": system.name,
-            "services": {
-                name: {
-                    "workers": load.workers or "unlimited",
-                    "handled_per_s": load.handled_per_s,
-                    "working": None if math.isnan(load.working) else load.working,
-                    "utilisation": None if math.isnan(load.utilisation) else load.utilisation,
-                }
-                for name, load in loads.items()
-            },
-            "warnings": warnings,
+    report = _report(system, stage) if as_json else "\n".join(_lines(system))
+    click.echo(report)
+
+
+def _report(system, stage):
+    services = {
+        name: {
+            "infrastructure": system.services[name].infrastructure,
+            "team": system.services[name].team,
+            "workers": load.workers or "unlimited",
+            "handled_per_s": load.handled_per_s,
+            "working": _number(load.working),
+            "utilisation": _number(load.utilisation),
         }
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-        return
-    places = {name: part.infrastructure for name, part in system.services.items()}
-    click.echo(f"{system.name}\n")
+        for name, load in system.loads().items()
+    }
+    flows = {
+        name: {
+            "rate_per_s": flow.mean_rate_per_s,
+            "arrivals": flow.arrivals.process,
+            "steps": len(system.steps(name)),
+        }
+        for name, flow in system.flows.items()
+    }
+    found = {"name": system.name, "stage": stage, "services": services, "flows": flows}
+    return _json({**found, "warnings": system.warnings()})
+
+
+def _lines(system):
+    yield f"{system.name}\n"
     rows = [
         (
             name,
-            places[name],
+            system.services[name].infrastructure,
             system.services[name].team or "-",
             str(load.workers or "unlimited"),
             f"{load.handled_per_s:.1f}",
             _percent(load.working),
             _percent(load.utilisation),
         )
-        for name, load in loads.items()
+        for name, load in system.loads().items()
     ]
     titles = ("service", "runs on", "team", "workers", "steps/s", "working", "utilisation")
-    click.echo(_table(titles, rows, left=3))
+    yield _table(titles, rows, left=3)
     for flow_name, flow in system.flows.items():
-        click.echo(f"\n{flow_name}: {flow.mean_rate_per_s:.4g} per second, {_arrivals(flow)}")
+        yield f"\n{flow_name}: {flow.mean_rate_per_s:.4g} per second, {_arrivals(flow)}"
         for entry in system.steps(flow_name):
-            click.echo(f"  {'  ' * (entry.depth - 1)}{_described(entry)}")
-    click.echo()
-    for sentence in warnings:
-        click.echo(f"warning: {sentence}")
-    if not warnings:
-        click.echo("No warnings.")
+            yield f"  {'  ' * (entry.depth - 1)}{_described(entry)}"
+    yield ""
+    yield from [f"warning: {sentence}" for sentence in system.warnings()] or ["No warnings."]
 
 
 @main.command()
 @file_argument
 @stage_option
-@click.option("--requests", default=200_000, show_default=True, help="How many requests a run has.")
-@click.option("--seed", default=1, show_default=True, help="Which random numbers are drawn.")
+@click.option(
+    "--requests",
+    type=Whole(1, MOST_REQUESTS),
+    default=200_000,
+    show_default=True,
+    help="How many requests a run has, all flows together; the first tenth is not measured.",
+)
+@click.option(
+    "--seed",
+    type=Whole(0, 2**63 - 1),
+    default=1,
+    show_default=True,
+    help="Which random numbers are drawn. Same seed, same numbers.",
+)
 @click.option(
     "--replications",
+    type=Whole(1, 100_000),
     default=1,
     show_default=True,
     help="Independent runs; from 2 on the intervals are those between runs.",
 )
 @click.option(
     "--engine",
-    type=click.Choice(["compiled", "simpy"]),
+    type=Choice(["compiled", "simpy"]),
     default="compiled",
     show_default=True,
-    help="The fast engine, or the one that the book shows.",
+    help="The fast engine, or the one that the book shows; both give the same times.",
 )
-@click.option("--overload", is_flag=True, help="Run although some service cannot keep up.")
+@click.option(
+    "--overload", is_flag=True, help="Run although some service cannot keep up or can lock up."
+)
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 def run(file, stage, requests, seed, replications, engine, overload, as_json, as_csv):
-    """Simulate a system and print what its users see, with 95 % intervals."""
+    """Simulate a system and print what its users see, with 95 % intervals (value +- half width).
+
+    \b
+    response       from the arrival of a request until its answer
+    completion     until all is done that it started, messages included
+    inconsistency  from the answer until all is done
+    throughput     requests a second that ended well
+    ok, failed, rejected (share)  how requests ended: well; undone; turned away by a full queue
+    undone         steps undone for each request
+
+    Times are in ms: mean, median (p50) and the times that 95 %, 99 % and 99.9 % stay below. The
+    response and completion times are those of requests that ended well.
+    """
     if as_json and as_csv:
         raise Mistake("--csv: found beside --json; expected one of them; leave one out")
     system = _system(file, stage)
-    if not overload and (found := system.overloads()):
-        raise Mistake("\n".join([*found, "system: it is overloaded; --overload runs it anyway"]))
+    if not overload and (found := system.warnings()):
+        raise Mistake("\n".join([*found, "system: it cannot keep up; --overload runs it anyway"]))
     from models.experiment import ExperimentError, replicate, simulate
 
+    progress = sys.stderr.isatty()
     with _told(ExperimentError):
         if replications == 1:
             keep = "requests" if engine == "simpy" else "summary"
-            result = simulate(
-                system, requests, seed, engine, keep=keep, progress=sys.stderr.isatty()
-            )
+            result = simulate(system, requests, seed, engine, keep=keep, progress=progress)
             table = result.summary()
         else:
             table = replicate(
-                system, replications, requests, seed, engine=engine, progress=sys.stderr.isatty()
+                system, replications, requests, seed, engine=engine, progress=progress
             ).rename(columns={"mean": "value"})
+    about = {"system": system.name, "stage": stage, "engine": engine, "seed": seed}
+    about |= {"requests": requests, "replications": replications, "confidence": 0.95}
     if as_json:
-        about = {"system": system.name, "stage": stage, "engine": engine, "seed": seed}
-        about |= {"requests": requests, "replications": replications}
         rows = json.loads(table.to_json(orient="records", double_precision=15))
-        click.echo(json.dumps({**about, "results": rows}, indent=2, ensure_ascii=False))
+        click.echo(_json({**about, "results": rows}))
     elif as_csv:
-        click.echo(table.to_csv(index=False), nl=False)
+        click.echo(table.assign(**about).to_csv(index=False), nl=False)
     else:
-        runs = "1 run" if replications == 1 else f"{replications} runs"
-        click.echo(f"{system.name}{f', {stage}' if stage else ''}")
-        click.echo(f"{runs} of {requests:,} requests, seed {seed}, engine {engine}\n")
+        runs, each = _counted(replications, "run"), _counted(requests, "request")
         rows = [
-            (row.flow, row.metric, f"{row.value:.4g}", f"{row.half_width:.2g}", row.unit)
+            (row.flow, row.metric, *_rounded(row.value, row.half_width), row.unit)
             for row in table.itertuples()
         ]
-        click.echo(_table(("flow", "metric", "value", "+-", "unit"), rows, left=2))
+        click.echo(
+            f"{system.name}{f', {stage}' if stage else ''}\n"
+            f"{runs} of {each}, seed {seed}, engine {engine}, 95 % intervals\n\n"
+            + _table(("flow", "metric", "value", "+-", "unit"), rows, left=2)
+        )
+    for sentence in _growing(system, table):
+        click.echo(f"warning: {sentence}", err=True)
+
+
+def _growing(system, table):
+    """Flows of which clearly fewer end than arrive: a queue grows, however long the run."""
+    rows = table.set_index(["flow", "metric"])
+    for name, flow in system.flows.items():
+        if flow.arrivals.process in ("timestamps", "profile"):  # no steady rate to compare with
+            continue
+        ended = rows.loc[(name, "throughput_per_s")]
+        due = flow.mean_rate_per_s * rows.loc[(name, "ok_share"), "value"]
+        if ended.value + 2 * ended.half_width < 0.99 * due:
+            yield (
+                f"flows.{name}: {ended.value:.4g} requests per second end well of {due:.4g} that "
+                "should; a queue grows, so the times depend on the length of the run; "
+                "see `decouple check` for the services that are nearly full"
+            )
 
 
 @main.command()
@@ -170,7 +285,10 @@ def run(file, stage, requests, seed, replications, engine, overload, as_json, as
 @stage_option
 @click.option("-o", "--output", type=click.Path(), help="Where to write it; else it is printed.")
 def draw(file, stage, output):
-    """Draw a system as an SVG: services, infrastructures, calls and messages."""
+    """Draw a system as an SVG: services, infrastructures, calls, messages.
+
+    The picture follows the light or dark scheme of whoever looks at it.
+    """
     system = _system(file, stage)
     from models.drawing import draw as drawn
 
@@ -178,12 +296,20 @@ def draw(file, stage, output):
     if output is None or output == "-":
         click.echo(svg)
         return
+    target = Path(output)
+    part = target.with_name(f"{target.name}.part") if target.name else target
     try:
-        Path(output).write_text(svg, encoding="utf-8")
-    except OSError as error:
-        raise Mistake(
-            f"{output}: cannot be written: {error.strerror}; expected a file name"
-        ) from None
+        if target.exists() and not target.is_file():  # a device, a pipe, or a directory
+            target.write_text(svg, encoding="utf-8")
+        else:
+            part.write_text(svg, encoding="utf-8")
+            part.replace(target)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Mistake(f"{output!r}: cannot be written: {reason}; expected a file name") from None
+    finally:
+        if part.is_file():
+            part.unlink()
     click.echo(f"{output} written")
 
 
@@ -194,6 +320,26 @@ def _system(file, stage):
     with _told(InvalidSystem, stages.StageError):
         system = System.load(file)
         return stages.at(system, stage) if stage else system
+
+
+def _json(data):
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _number(value):
+    return None if math.isnan(value) else value
+
+
+def _rounded(value, half_width):
+    """As text: what does not exist (no such request, too few of them) is a dash."""
+    return (
+        "-" if math.isnan(value) else f"{value:.4g}",
+        "-" if math.isnan(half_width) else f"{half_width:.2g}",
+    )
+
+
+def _counted(number, word):
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _percent(share):

@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -70,6 +73,18 @@ def test_run_in_three_forms():
     assert len(data["results"]) == len(table)
     assert data["results"][0]["value"] == pytest.approx(table.value[0])
     assert {"flow", "metric", "value", "half_width", "n", "unit", "seed"} <= set(table)
+    assert set(table.requests) == {data["requests"]} == {2000}
+    assert set(table.replications) == {data["replications"]} == {1}
+    assert set(table.confidence) == {data["confidence"]} == {0.95}
+    assert decouple("run", "shop", "--requests", "2e3", "--seed", 5).output == plain.output
+
+
+def test_what_does_not_exist_is_a_dash():
+    lines = decouple("run", "shop", "--requests", 1).output.splitlines()
+    assert ["place_order", "response_mean_ms", "-", "-", "ms"] in map(str.split, lines)
+    assert "1 run of 1 request, seed 1, engine compiled, 95 % intervals" in lines
+    rows = json.loads(decouple("run", "shop", "--requests", 1, "--json").output)["results"]
+    assert rows[0]["value"] is None
 
 
 def test_run_with_stage_engine_and_replications():
@@ -87,6 +102,7 @@ def test_draw(tmp_path):
     path = tmp_path / "shop.svg"
     assert decouple("draw", "shop", "-o", path).exit_code == 0
     assert ElementTree.parse(path).getroot().tag.endswith("svg")
+    assert [one.name for one in tmp_path.iterdir()] == ["shop.svg"]
     assert decouple("draw", "shop").output.startswith("<svg")
 
 
@@ -104,18 +120,113 @@ def test_overload_is_refused_unless_asked_for(slow):
     assert decouple("run", slow, "--requests", 500, "--overload").exit_code == 0
 
 
+def test_a_growing_queue_is_said_although_no_mean_load_shows_it(tmp_path):
+    """Two workers that each hold a call to one: 0.8 a ms is the most (hold-cap-2), not 1."""
+    work = {"mean_ms": 1}
+    held = {
+        "name": "held",
+        "infrastructures": {"here": None},
+        "network": {"within_ms": 0},
+        "services": {
+            "caller": {"infrastructure": "here", "workers": 2},
+            "callee": {"infrastructure": "here", "workers": 1},
+        },
+        "flows": {
+            "only": {
+                "rate_per_s": 900,
+                "root": {
+                    "service": "caller",
+                    "work": work,
+                    "then": [{"service": "callee", "work": work}],
+                },
+            }
+        },
+    }
+    path = tmp_path / "held.yml"
+    path.write_text(System.model_validate(held).to_yaml())
+    assert "No warnings." in decouple("check", path).output
+    for more in ([], ["--replications", 2]):
+        result = decouple("run", path, "--requests", 50_000, *more)
+        assert result.exit_code == 0
+        assert "warning: flows.only: " in result.stderr
+        assert "end well of 900 that should; a queue grows" in result.stderr
+    held["flows"]["only"]["rate_per_s"] = 700
+    path.write_text(System.model_validate(held).to_yaml())
+    assert decouple("run", path, "--requests", 50_000).stderr == ""
+
+
+def test_what_can_lock_up_is_refused(tmp_path):
+    data = System.load("shop").to_dict()
+    data["flows"]["back"] = {
+        "rate_per_s": 1,
+        "root": {"service": "price", "then": [{"service": "catalogue"}]},
+    }
+    path = tmp_path / "loop.yml"
+    path.write_text(System.model_validate(data).to_yaml())
+    refused = decouple("run", path, "--requests", 500)
+    assert refused.exit_code == 2
+    assert "can be held for ever" in refused.output
+
+
+def as_process(*words, **options):
+    code = "from models.cli import main; main(prog_name='decouple')"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+@pytest.mark.parametrize("words", [["check", "shop"], ["draw", "shop"], ["run", "--help"]])
+def test_output_that_cannot_be_written(words):
+    with open("/dev/full", "w") as full:
+        process = as_process(*words, stdout=full)
+        _, said = process.communicate()
+    assert process.returncode == 2
+    assert said == "output: cannot be written: No space left on device\n"
+
+
+def test_a_closed_pipe_is_no_fault_to_talk_about():
+    read, write = os.pipe()
+    os.close(read)
+    process = as_process("draw", "shop", stdout=write)
+    os.close(write)
+    assert process.communicate()[1] == ""
+    assert process.returncode == 1
+
+
+def test_an_interrupted_run_says_so_and_prints_nothing():
+    process = as_process("run", "shop", "--requests", "1e9", stdout=subprocess.PIPE)
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    out, said = process.communicate()
+    assert (out, said.strip(), process.returncode) == ("", "Aborted!", 1)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["check", "shpo"], "did you mean 'shop'?"),
         (["check", "."], "this is a directory"),
-        (["check", "shop", "--stage", "seperated"], "'seperated' is not one of"),
-        (["run", "shop", "--requests", "0"], "requests: 0 was given"),
-        (["run", "shop", "--requests", "many"], "'many' is not a valid integer"),
-        (["run", "shop", "--seed", "-1"], "seed: -1 was given"),
-        (["run", "shop", "--replications", "0", "--requests", "10"], "replications: 0 was given"),
+        (
+            ["check", "shop", "--stage", "seperated"],
+            "--stage: 'seperated' was found; expected one "
+            "of synchronous, asynchronous, separated; did you mean 'separated'?",
+        ),
+        (["run", "shop", "--stage", "x"], "--stage: 'x' was found; expected one of synchronous"),
+        (
+            ["run", "shop", "--requests", "0"],
+            "--requests: '0' was found; expected a whole number from 1 to 10,000,000,000",
+        ),
+        (["run", "shop", "--requests", "many"], "--requests: 'many' was found; expected a whole"),
+        (["run", "shop", "--requests", "2.5"], "--requests: '2.5' was found; expected a whole"),
+        (["run", "shop", "--requests", "nan"], "--requests: 'nan' was found; expected a whole"),
+        (["run", "shop", "--requests", "1e99"], "--requests: '1e99' was found; expected a whole"),
+        (["run", "shop", "--seed", "-1"], "--seed: '-1' was found; expected a whole number from 0"),
+        (["run", "shop", "--replications", "0"], "--replications: '0' was found; expected"),
+        (["run", "shop", "--engine", "simpi"], "did you mean 'simpy'?"),
         (["run", "shop", "--json", "--csv"], "expected one of them"),
-        (["draw", "shop", "-o", "/nowhere/at/all.svg"], "cannot be written"),
+        (["draw", "shop", "-o", "/nowhere/at/all.svg"], "'/nowhere/at/all.svg': cannot be written"),
+        (["draw", "shop", "-o", ""], "'': cannot be written"),
+        (["draw", "shop", "-o", "."], "'.': cannot be written"),
         (["chekc", "shop"], "No such command 'chekc'"),
     ],
 )
@@ -124,6 +235,7 @@ def test_mistakes_end_with_a_sentence_and_code_2(words, said):
     assert result.exit_code == 2
     assert said in result.output
     assert "Traceback" not in result.output
+    assert result.output.count("\n") == 1 or "Usage: " in result.output
 
 
 def test_a_faulty_file_is_said_in_sentences_only(tmp_path):
