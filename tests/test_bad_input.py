@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models import system as module
+from models.checks import MAX_FAULTS
+from models.reading import MAX_NESTING
 from models.system import InvalidSystem, System, bundled, parse
 
 # A place is names joined by dots, positions in brackets, and quoted what is not a name.
@@ -92,7 +93,7 @@ CASES = [
     ((*ROOT, "work", "mean_ms"), math.inf, "flows.buy.root.work.mean_ms: inf was found; expected a time in ms, 0 or more"),
     ((*ROOT, "work", "mean_ms"), 10**5000, "flows.buy.root.work.mean_ms: a number of more than 40 digits was found; expected a time in ms, 0 or more"),
     ((*ROOT, "work", "mean_ms"), "1:30", "flows.buy.root.work.mean_ms: '1:30' was found; expected a time in ms, 0 or more; write a plain number"),
-    ((*ROOT, "work", "mean_ms"), "5 ms", "flows.buy.root.work.mean_ms: '5 ms' was found; expected a time in ms, 0 or more; write the plain number, such as 5"),
+    ((*ROOT, "work", "mean_ms"), "5 ms", "flows.buy.root.work.mean_ms: '5 ms' was found; expected a time in ms, 0 or more; write 5"),
     ((*ROOT, "work", "mean_ms"), True, "flows.buy.root.work.mean_ms: True was found; expected a time in ms, 0 or more"),
     ((*ROOT, "work"), 5, "flows.buy.root.work: 5 was found; expected a mapping with distribution, "),
     ((*THEN0, "fails"), 1.5, "flows.buy.root.then[0].fails: 1.5 was found; expected a share from 0 to 1"),
@@ -106,6 +107,18 @@ CASES = [
     ((*THEN0, "undo", "high_ms"), 0.5, "flows.buy.root.then[0].undo.high_ms: 0.5 was found; expected more than low_ms, which is 1"),
     ((*ROOT, "work", "distribution"), "empirical", "flows.buy.root.work.mean_ms: is not used by 'empirical'"),
     (("services", "order", "workers"), 0, "services.order.workers: 0 was found; expected a whole number of at least 1, or 'unlimited'"),
+    ((*ROOT, "work", "mean_ms"), "0.5s", "flows.buy.root.work.mean_ms: '0.5s' was found; expected a time in ms, 0 or more; write 500"),
+    ((*ROOT, "work", "mean_ms"), 1e-12, "flows.buy.root.work.mean_ms: 1e-12 was found; expected a time in ms, 0 or more; the least above 0 is 1e-9"),
+    ((*ROOT, "work"), "5ms", "flows.buy.root.work: '5ms' was found; expected a mapping with distribution, cv, phases, low_ms, high_ms, shape, values_ms, mean_ms; write {mean_ms: 5}"),
+    ((*ROOT, "then", 0), "payment", "flows.buy.root.then[0]: 'payment' was found; expected a mapping with service, name, work, in_parallel, then, via, fails, undo, deferrable; write {service: NAME}"),
+    ((*THEN0, "fails"), "2%", "flows.buy.root.then[0].fails: '2%' was found; expected a share from 0 to 1; write 0.02"),
+    ((*WORK, "distribution"), "constant", "flows.buy.root.then[0].work.distribution: 'constant' was found; expected one of deterministic, exponential, erlang, hyperexponential, lognormal, uniform, pareto, empirical; did you mean 'deterministic'?"),
+    ((*WORK, "distribution"), "weibull", "flows.buy.root.then[0].work.distribution: 'weibull' was found; expected one of deterministic, exponential, erlang, hyperexponential, lognormal, uniform, pareto, empirical"),
+    ((*THEN0, "work"), {"distribution": "erlang", "mean_ms": 1}, "flows.buy.root.then[0].work: 'erlang' was found without phases; expected mean_ms and phases"),
+    ((*THEN0, "work"), {"distribution": "erlang", "phases": 2}, "flows.buy.root.then[0].work: 'erlang' was found without mean_ms; expected mean_ms and phases"),
+    (("services", "order", "workers"), 4.0, "services.order.workers: 4.0 was found; expected a whole number of at least 1, or 'unlimited'; write 4"),
+    (("flows", "buy", "arrivals"), {"process": "profile"}, "flows.buy.arrivals: 'profile' was found without steps; expected steps"),
+    (("flows", "buy", "arrivals"), {"process": "renewal", "distribution": "lognormal", "cv": 1, "mean_ms": 5}, "flows.buy.arrivals: 'mean_ms' is not a key here; the flow's rate_per_s gives the mean; leave it out"),
     (("services", "order", "workers"), 2.5, "services.order.workers: 2.5 was found; expected a whole number"),
     (("services", "order", "workers"), "unlimted", "services.order.workers: 'unlimted' was found; expected a whole number of at least 1, or 'unlimited'; did you mean 'unlimited'?"),
     (("services", "order", "queue_limit"), -1, "services.order.queue_limit: -1 was found; expected a whole number of at least 0, or null"),
@@ -151,7 +164,7 @@ def test_several_faults_are_all_said_but_not_without_end():
     data = small()
     data["flows"]["buy"]["root"]["then"] = [{"service": "nobody"}] * 50
     found = faults(data)
-    assert len(found) == module.MAX_FAULTS + 1
+    assert len(found) == MAX_FAULTS + 1
     assert found[-1] == "system: 30 more faults; put these right first"
 
 
@@ -163,8 +176,8 @@ def nested(depth):
 
 
 def test_nesting_is_limited():
-    System.model_validate(nested(module.MAX_NESTING))
-    for depth in (module.MAX_NESTING + 1, module.MAX_NESTING + 9, 500, 50_000):
+    System.model_validate(nested(MAX_NESTING))
+    for depth in (MAX_NESTING + 1, MAX_NESTING + 9, 500, 50_000):
         assert "nest too deeply; expected at most 100" in faults(nested(depth))[0]
 
 
@@ -203,7 +216,13 @@ def read(tmp_path, raw):
     [
         ("", "FILE: the file is empty"),
         ("name: [", "FILE, line "),
-        ("name: a\n  b: c\n", "FILE, line 2, column 4: "),
+        ("name: a\n  b: c\n", "FILE, line 2, column 4: mapping values are not allowed in this context; expected YAML; check the indentation"),
+        ("name: a\n\tb: c", "FILE, line 2, column 1: found a tab character that violates indentation; expected YAML; indent with spaces"),
+        ("name: @x", "FILE, line 1, column 7: found character that cannot start any token; expected YAML; put the value in quotes"),
+        ("{a: " + "{b: c}, " * 300_000, "FILE, line 1, column "),
+        ("flows:\n- a: {}\n" + "- {}\n" * 300_000, "FILE, line 200000, column 3: more than 200,000 mappings were found; expected at most 10,000 steps in a system"),
+        ("[" + "1," * 2_100_000, "FILE, line 1, column 3999996: more than 2,000,000 values were found; expected fewer"),
+        ("name: a\x07b", "FILE: the character #x0007 at position 7 was found; expected YAML"),
         ("name: a\nname: b\n", "FILE, line 2, column 1: the key 'name' is there twice"),
         ("name: !!python/object:os.system x", "FILE, line 1, column 7: the tag "),
         ("name: a\n---\nname: b", "FILE, line 2, column 1: "),
