@@ -28,7 +28,7 @@ class ProfileStep(Part):
 
     from_ms: Ms
     """When it begins, in ms."""
-    factor: Annotated[float, a_number("a factor from 0 to 1,000,000", high=1e6), Field(ge=0)]
+    factor: Annotated[float, Field(ge=0), a_number("a factor from 0 to 1,000,000", high=1e6)]
     """What the rate is multiplied by."""
 
 

@@ -247,13 +247,14 @@ def _times(value: Any) -> tuple[float, ...]:
     return tuple(map(float, value))
 
 
-Ms = Annotated[float, a_number("a time in ms, 0 or more"), Field(ge=0)]
+# The constraints stand before the checks, so that they are in the JSON Schema; the checks come first.
+Ms = Annotated[float, Field(ge=0), a_number("a time in ms, 0 or more")]
 Cv = Annotated[
-    float, a_number("a coefficient of variation from 0 to 100", high=100), Field(ge=0, le=100)
+    float, Field(ge=0, le=100), a_number("a coefficient of variation from 0 to 100", high=100)
 ]
-Share = Annotated[float, a_number("a share from 0 to 1", high=1.0), Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1), a_number("a share from 0 to 1", high=1.0)]
 Rate = Annotated[
-    float, a_number("a number above 0, per second", high=1e9, above=True), Field(gt=0, le=1e9)
+    float, Field(gt=0, le=1e9), a_number("a number above 0, per second", high=1e9, above=True)
 ]
 Name = Annotated[str, BeforeValidator(_known_name)]
 Text = Annotated[str, BeforeValidator(some_text)]

@@ -7,7 +7,6 @@ system may well be overloaded: that is an answer, not a fault (`System.loads`, `
 Times are in milliseconds (`_ms`), rates per second (`_per_s`).
 """
 
-import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -37,6 +36,7 @@ from models.checks import (
     fault,
     faults,
     listed,
+    nearest,
     or_nothing,
     place_of,
     refuse,
@@ -63,11 +63,12 @@ __all__ = [
 
 
 def _workers(value: Any):
+    expected = "a whole number of at least 1, or 'unlimited'"
     if value == "unlimited":
         return value
-    if isinstance(value, str) and (near := difflib.get_close_matches(value, ["unlimited"])):
-        refuse(value, "a whole number of at least 1, or 'unlimited'", f"did you mean '{near[0]}'?")
-    return a_count("a whole number of at least 1, or 'unlimited'", 1).func(value)  # type: ignore[call-arg]
+    if isinstance(value, str) and (near := nearest(value, ["unlimited"])):
+        refuse(value, expected, near)
+    return a_count(expected, 1).func(value)  # type: ignore[call-arg]
 
 
 class Infrastructure(Part):
@@ -162,7 +163,10 @@ class Flow(Part):
     """Arrivals per second; not with timestamps."""
     arrivals: Annotated[
         Arrivals,
-        BeforeValidator(lambda value: {"process": value} if isinstance(value, str) else value),
+        BeforeValidator(
+            lambda value: {"process": value} if isinstance(value, str) else value,
+            json_schema_input_type=Arrivals | str,
+        ),
     ] = POISSON
     """How they arrive: Poisson if nothing is said."""
 

@@ -2,6 +2,7 @@
 
 import math
 
+import jsonschema
 import pytest
 
 from models import System, simulate
@@ -204,3 +205,12 @@ def test_json_schema_can_be_made():
     schema = System.model_json_schema()
     assert "mean_ms" in schema["$defs"]["Distribution"]["properties"]
     assert schema["additionalProperties"] is False
+    for name in bundled():
+        data = System.load(name).to_dict()
+        jsonschema.validate(data, schema)
+        flow = next(iter(data["flows"].values()))
+        flow["arrivals"] = "deterministic"
+        jsonschema.validate(data, schema)
+        flow["rate_per_s"] = -1
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(data, schema)
