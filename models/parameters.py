@@ -1,0 +1,97 @@
+"""The parameters of a notebook, checked before anything is computed.
+
+Papermill passes on whatever it is given: it warns of a name that the notebook does not know, and
+checks neither types nor values. A notebook therefore calls `check` first. What it declares stands
+in its first cell, one line a parameter: `name: type = value  # what it is, unit`; what papermill
+sets stands in a cell of its own, which begins with `# Parameters`.
+"""
+
+import ast
+import math
+import numbers
+from difflib import get_close_matches
+from typing import Any
+
+from IPython import get_ipython
+
+Range = tuple[float | None, float | None]
+LOWEST = {"int": 1, "float": 0}  # unless a range is given: counts, times, rates and shares
+WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+
+
+class ParameterError(ValueError):
+    """Parameters that cannot be used, one line each: name, what was found, what is expected."""
+
+    def _render_traceback_(self):
+        """What the notebook shows: the sentences, since no code is at fault."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+def check(**ranges: Range) -> None:
+    """Check the parameters of the notebook that calls this.
+
+    Whole numbers are at least 1 and other numbers at least 0, unless `ranges` has an entry
+    name=(lowest, highest), both allowed, None for no bound. Raises ParameterError.
+    """
+    names = get_ipython().user_ns
+    declared, given = read(names["In"][1:])
+    faults = [
+        f"{name}: {names[name]!r} was found, but the notebook has no such parameter; "
+        f"{_known(name, declared)}"
+        for name in given
+        if name not in declared
+    ]
+    for name, kind in declared.items():
+        found = fault(names[name], kind, ranges.get(name, (LOWEST.get(kind), None)))
+        faults += [f"{name}: {found}"] if found else []
+    if faults:
+        raise ParameterError("\n".join(faults))
+
+
+def read(cells: list[str]) -> tuple[dict[str, str], list[str]]:
+    """The types of the declared parameters by name, and the names that papermill set."""
+    declared: dict[str, str] = {}
+    given: list[str] = []
+    for source in cells:
+        if source.startswith("# Parameters\n"):
+            given += [
+                ast.unparse(line.targets[0])
+                for line in ast.parse(source).body
+                if isinstance(line, ast.Assign)
+            ]
+        elif not declared:
+            declared = {
+                ast.unparse(line.target): ast.unparse(line.annotation)
+                for line in ast.parse(source).body
+                if isinstance(line, ast.AnnAssign)
+            }
+    return declared, given
+
+
+def fault(value: Any, kind: str, bounds: Range = (None, None)) -> str:
+    """What is wrong with a value for a parameter of this kind, or nothing."""
+    low, high = bounds
+    expected = WORDS[kind]
+    if kind in ("int", "float"):
+        expected += f" of at least {low:g}" if low is not None and high is None else ""
+        expected += f" of at most {high:g}" if high is not None and low is None else ""
+        expected += f" from {low:g} to {high:g}" if low is not None and high is not None else ""
+    right = {
+        "int": isinstance(value, numbers.Integral) and not isinstance(value, bool),
+        "float": isinstance(value, numbers.Real)
+        and not isinstance(value, bool)
+        and math.isfinite(value),
+        "bool": isinstance(value, bool),
+        "str": isinstance(value, str),
+    }[kind]
+    if right and kind in ("int", "float"):
+        right = (low is None or value >= low) and (high is None or value <= high)
+    if right:
+        return ""
+    whole = kind == "int" and isinstance(value, float) and value.is_integer()
+    return f"{value!r} was found; expected {expected}{f'; write {value:.0f}' if whole else ''}"
+
+
+def _known(name: str, declared: dict[str, str]) -> str:
+    near = get_close_matches(name, declared, 1)
+    return f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(declared)}"
