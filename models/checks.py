@@ -269,6 +269,7 @@ class Part(BaseModel):
     """Frozen, and every key known. `example` is how a short one is written."""
 
     example: ClassVar[str] = ""
+    own_first: ClassVar[bool] = False  # its own keys are named before those that it inherits
     not_here: ClassVar[dict[str, str]] = {}  # keys that one might expect, and what to do instead
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -279,7 +280,10 @@ class Part(BaseModel):
             if not isinstance(data, cls):
                 refuse(type(data).__name__, f"a mapping, or a {cls.__name__}")
             return data
-        fields = {field.alias or name: field for name, field in cls.model_fields.items()}
+        names = list(cls.model_fields)
+        if cls.own_first:
+            names.sort(key=lambda name: name not in cls.__annotations__)
+        fields = {cls.model_fields[name].alias or name: cls.model_fields[name] for name in names}
         if not isinstance(data, Mapping):
             suggestion = f"write {cls.example}" if cls.example else ""
             refuse(data, f"a mapping with {', '.join(fields)}", suggestion)

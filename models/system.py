@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from models.arrivals import POISSON, Arrivals
 from models.checks import (
@@ -55,6 +55,7 @@ from models.reading import (
     too_deep,
     too_many_steps,
 )
+from models.resilience import Outage, Policy, Restart
 
 __all__ = [
     "Arrivals", "Broker", "Distribution", "Flow", "Infrastructure", "InvalidSystem", "Link", "Load",
@@ -69,6 +70,10 @@ def _workers(value: Any):
     if isinstance(value, str) and (near := nearest(value, ["unlimited"])):
         refuse(value, expected, near)
     return a_count(expected, 1).func(value)  # type: ignore[call-arg]
+
+
+Loss = Annotated[float, Field(ge=0, le=0.5), a_number("a share from 0 to 0.5", high=0.5)]
+Wait = Annotated[float | None, or_nothing(a_number("a time in ms, above 0, or null", above=True))]
 
 
 class Infrastructure(Part):
@@ -87,6 +92,8 @@ class Link(Part):
     """Round trip in ms."""
     jitter_cv: Cv = 0.0
     """Standard deviation over mean of the round trip (lognormal)."""
+    loss: Loss = 0.0
+    """Probability that a segment is lost and has to be sent again, 200 ms later or more."""
 
 
 class Network(Part):
@@ -96,6 +103,8 @@ class Network(Part):
     """Round trip inside one infrastructure, in ms."""
     jitter_cv: Cv = 0.0
     """Standard deviation over mean of the round trip inside one infrastructure."""
+    loss: Loss = 0.0
+    """Probability that a segment is lost inside one infrastructure."""
     between: Annotated[tuple[Link, ...], a_list("links")] = ()
     """A link for every two infrastructures that talk to each other."""
 
@@ -126,12 +135,32 @@ class Service(Part):
         int | None, or_nothing(a_count("a whole number of at least 0, or null", 0))
     ] = None
     """Places to wait, workers not counted; null: no limit."""
+    sheds_late: Flag = False
+    """Whether a call whose deadline has passed is turned away when its turn comes."""
+    max_wait_ms: Wait = None
+    """A call that has waited longer is turned away when its turn comes; null: never."""
+    max_standing_wait_ms: Wait = None
+    """The same where the queue has not been empty for max_wait_ms: shorter, as in CoDel."""
+
+    @model_validator(mode="after")
+    def _sheds(self):
+        if self.max_standing_wait_ms is not None:
+            if self.max_wait_ms is None:
+                fault("nothing was found; expected it with max_standing_wait_ms", "max_wait_ms")
+            elif self.max_standing_wait_ms > self.max_wait_ms:
+                fault(
+                    f"{self.max_standing_wait_ms:g} was found; expected at most max_wait_ms, "
+                    f"which is {self.max_wait_ms:g}",
+                    "max_standing_wait_ms",
+                )
+        return self
 
 
-class Step(Part):
+class Step(Policy):
     """One piece of work in a flow, and what it starts."""
 
     example = "{service: NAME}"
+    own_first = True
     service: Name
     """The name of the service that does it."""
     name: Name | None = None
@@ -145,7 +174,9 @@ class Step(Part):
     via: Name | None = None
     """The broker that carries it as a message; without one it is a call."""
     fails: Share = 0.0
-    """Probability that its own work fails."""
+    """Probability that its own work fails, as a matter of business: no stock, no cover."""
+    errors: Share = 0.0
+    """Probability that its own work breaks off with a technical error, before it commits."""
     undo: Distribution | None = None
     """The work that undoes it when its saga fails; null: nothing to undo."""
     deferrable: Flag = False
@@ -272,6 +303,12 @@ class System(Part):
     """A mapping from the name of each service to what it is."""
     flows: Annotated[dict[str, Flow], a_mapping("flow")]
     """A mapping from the name of each flow to what it is."""
+    mesh: Policy | None = None
+    """The policy of every call that has none of its own; each part of it can be said there too."""
+    outages: Annotated[tuple[Outage, ...], a_list("outages")] = ()
+    """What goes down, and when."""
+    restarts: Annotated[tuple[Restart, ...], a_list("restarts")] = ()
+    """Rolling restarts."""
 
     # From outside, and back
 
@@ -331,6 +368,21 @@ class System(Part):
     @cached_property
     def _links(self) -> dict[frozenset[str], Link]:
         return {frozenset(link.ends): link for link in self.network.between}
+
+    def loss(self, here: str, there: str) -> float:
+        """Probability that a segment between two infrastructures is lost."""
+        if here == there:
+            return self.network.loss
+        return self._links[frozenset((here, there))].loss
+
+    def policy_of(self, entry: Located) -> dict:
+        """The parts of an edge's policy: its own, and the mesh's where it says nothing."""
+        if entry.mode == "call" and self.mesh is not None:
+            own, common = entry.step.policy, self.mesh.policy
+            if "timeout_ms" in own or "patience" in own:
+                common = {k: v for k, v in common.items() if k not in ("timeout_ms", "patience")}
+            return common | own
+        return entry.step.policy
 
     def crossings(self, entry: Located) -> tuple[tuple[str, str], ...]:
         """The pairs of infrastructures that a call or message goes between."""
@@ -496,6 +548,34 @@ class System(Part):
         for kind, parts in (("brokers", self.brokers), ("services", self.services)):
             for name, part in parts.items():
                 yield from unknown(f"{kind}.{name}.infrastructure", part.infrastructure)
+        for number, outage in enumerate(self.outages):
+            place = f"outages[{number}]"
+            for end, name in enumerate(outage.infrastructures):
+                yield from unknown(f"{place}.infrastructures[{end}]", name)
+            known: Any
+            for kind, known in (("services", self.services), ("brokers", self.brokers)):
+                for end, name in enumerate(getattr(outage, kind)):
+                    if name not in known:
+                        hint = nearest(name, known)
+                        what = f"{show(name)} is not a {kind[:-1]}; {hint}"
+                        yield f"{place}.{kind}[{end}]", what
+            for end, pair in enumerate(outage.links):
+                if frozenset(pair) not in self._links:
+                    what = f"{show(list(pair))} is not a link; expected the two ends of one"
+                    yield f"{place}.links[{end}]", what
+        for number, restart in enumerate(self.restarts):
+            place = f"restarts[{number}]"
+            if restart.service not in self.services:
+                hint = nearest(restart.service, self.services)
+                yield f"{place}.service", f"{show(restart.service)} is not a service; {hint}"
+            else:
+                workers = self.services[restart.service].workers
+                if workers == "unlimited" or workers < restart.instances:
+                    yield (
+                        f"{place}.instances",
+                        f"{restart.instances} was found with {workers} workers; expected at least "
+                        "one worker for each; give the service a number of workers",
+                    )
         if "all" in self.flows:
             yield "flows.all", "'all' was found; expected another name, since it means all flows"
 
@@ -526,6 +606,12 @@ class System(Part):
             elif step.via is not None and step.via not in self.brokers:
                 near = did_you_mean(step.via, self.brokers)
                 yield f"{entry.path}.via", f"'{step.via}' is not a broker; {near}"
+            if step.policy and entry.mode == "local":
+                yield (
+                    f"{entry.path}.{next(iter(step.policy))}",
+                    f"this was found on a step of '{step.service}' in '{step.service}'; expected it "
+                    "on a call or message to another service; leave it out",
+                )
             if step.deferrable and entry.parent is None:
                 yield (
                     f"{entry.path}.deferrable",

@@ -99,16 +99,29 @@ def _count(name: str, value: ArrayLike, least: int = 1) -> Any:
 
 def _stable(utilisation: Number) -> Number:
     if np.any(utilisation >= 1):
-        raise Unstable(f"utilisation is {np.max(utilisation):.4g}; a steady state needs less than 1")
+        raise Unstable(
+            f"utilisation is {np.max(utilisation):.4g}; a steady state needs less than 1"
+        )
     return utilisation
 
 
-def _queue(arrival_rate: Number, utilisation: Number, p_wait: Number, mean_wait: Number,
-           mean_service: Number) -> Queue:
+def _queue(
+    arrival_rate: Number,
+    utilisation: Number,
+    p_wait: Number,
+    mean_wait: Number,
+    mean_service: Number,
+) -> Queue:
     """The rest of a queue by Little's law (Little, 1961)."""
     mean_sojourn = mean_wait + mean_service
-    return Queue(utilisation, p_wait, mean_wait, mean_sojourn,
-                 arrival_rate * mean_wait, arrival_rate * mean_sojourn)
+    return Queue(
+        utilisation,
+        p_wait,
+        mean_wait,
+        mean_sojourn,
+        arrival_rate * mean_wait,
+        arrival_rate * mean_sojourn,
+    )
 
 
 # --- Erlang's formulas --------------------------------------------------------------------------
@@ -158,8 +171,11 @@ def erlang_b_load(blocking: float, servers: int) -> float:
     high = 1.0
     while erlang_b(high, servers) < blocking:
         high *= 2
-    return float(optimize.brentq(lambda load: erlang_b(load, servers) - blocking, 0, high,
-                                 xtol=1e-14, rtol=1e-14))
+    return float(
+        optimize.brentq(
+            lambda load: erlang_b(load, servers) - blocking, 0, high, xtol=1e-14, rtol=1e-14
+        )
+    )
 
 
 def erlang_b_servers(offered_load: float, blocking: float) -> int:
@@ -201,8 +217,9 @@ class Abandonment:
     busy_servers: float
 
 
-def erlang_a(arrival_rate: float, service_rate: float, servers: int,
-             abandon_rate: float) -> Abandonment:
+def erlang_a(
+    arrival_rate: float, service_rate: float, servers: int, abandon_rate: float
+) -> Abandonment:
     """M/M/c+M: those who wait give up after an exponential patience of rate `abandon_rate` (> 0).
 
     Always stable. mean_wait is over all arrivals, whether served or not.
@@ -221,8 +238,13 @@ def erlang_a(arrival_rate: float, service_rate: float, servers: int,
         last *= 2
     states = np.arange(last + 1)
     mean_queue = float(np.sum(np.maximum(states - c, 0) * p))
-    return Abandonment(float(theta * mean_queue / rate), float(np.sum(p[c:])), mean_queue / rate,
-                       mean_queue, float(np.sum(np.minimum(states, c) * p)))
+    return Abandonment(
+        float(theta * mean_queue / rate),
+        float(np.sum(p[c:])),
+        mean_queue / rate,
+        mean_queue,
+        float(np.sum(np.minimum(states, c) * p)),
+    )
 
 
 def _birth_death(births: NDArray[Any], deaths: NDArray[Any]) -> NDArray[Any]:
@@ -266,8 +288,9 @@ def mmc(arrival_rate: ArrayLike, service_rate: ArrayLike, servers: ArrayLike) ->
     return _queue(rate, rate / (c * mu), p_wait, p_wait / (c * mu - rate), 1 / mu)
 
 
-def mmc_wait_tail(time: ArrayLike, arrival_rate: ArrayLike, service_rate: ArrayLike,
-                  servers: ArrayLike = 1) -> Number:
+def mmc_wait_tail(
+    time: ArrayLike, arrival_rate: ArrayLike, service_rate: ArrayLike, servers: ArrayLike = 1
+) -> Number:
     """P(wait > time) = C exp(-(cμ-λ) time) in M/M/c (arrays); time >= 0, ρ < 1.
 
     Source: Gross and Harris, section 2.3.
@@ -277,8 +300,9 @@ def mmc_wait_tail(time: ArrayLike, arrival_rate: ArrayLike, service_rate: ArrayL
     return erlang_c(rate / mu, c) * np.exp(-(c * mu - rate) * t)
 
 
-def mmc_wait_quantile(probability: ArrayLike, arrival_rate: ArrayLike, service_rate: ArrayLike,
-                      servers: ArrayLike = 1) -> Number:
+def mmc_wait_quantile(
+    probability: ArrayLike, arrival_rate: ArrayLike, service_rate: ArrayLike, servers: ArrayLike = 1
+) -> Number:
     """Time that a share `probability` (in [0, 1)) of the waits in M/M/c stays below (arrays)."""
     share = _probability("probability", probability)
     if np.any(share == 1):
@@ -288,8 +312,9 @@ def mmc_wait_quantile(probability: ArrayLike, arrival_rate: ArrayLike, service_r
     return np.maximum(0, np.log(erlang_c(rate / mu, c) / (1 - share)) / (c * mu - rate))
 
 
-def mmc_sojourn_tail(time: ArrayLike, arrival_rate: ArrayLike, service_rate: ArrayLike,
-                     servers: ArrayLike = 1) -> Number:
+def mmc_sojourn_tail(
+    time: ArrayLike, arrival_rate: ArrayLike, service_rate: ArrayLike, servers: ArrayLike = 1
+) -> Number:
     """P(sojourn > time) in M/M/c (arrays); for c = 1 it is exp(-(μ-λ) time).
 
     With x = (cμ-λ-μ) t: e^(-μt) + C μt (e^(-μt) - e^(-μt-x)) / x, and its limit at x = 0.
@@ -302,12 +327,15 @@ def mmc_sojourn_tail(time: ArrayLike, arrival_rate: ArrayLike, service_rate: Arr
     x = ((c - 1) * mu - rate) * t
     alone = np.exp(-mu * t)
     near = np.abs(x) < 1e-6
-    slope = np.where(near, alone * (1 - x / 2), (alone - np.exp(-mu * t - x)) / np.where(near, 1, x))
+    slope = np.where(
+        near, alone * (1 - x / 2), (alone - np.exp(-mu * t - x)) / np.where(near, 1, x)
+    )
     return (alone + p_wait * mu * t * slope)[()]
 
 
-def mmc_sojourn_quantile(probability: ArrayLike, arrival_rate: ArrayLike, service_rate: ArrayLike,
-                         servers: ArrayLike = 1) -> Number:
+def mmc_sojourn_quantile(
+    probability: ArrayLike, arrival_rate: ArrayLike, service_rate: ArrayLike, servers: ArrayLike = 1
+) -> Number:
     """Time that a share `probability` (in (0, 1)) of the sojourns in M/M/c stays below (arrays)."""
     _open_probability("probability", probability)
 
@@ -315,8 +343,15 @@ def mmc_sojourn_quantile(probability: ArrayLike, arrival_rate: ArrayLike, servic
         high = 1 / mu
         while mmc_sojourn_tail(high, rate, mu, c) > 1 - share:
             high *= 2
-        return float(optimize.brentq(lambda t: mmc_sojourn_tail(t, rate, mu, c) - (1 - share),
-                                     0, high, xtol=1e-13 * high, rtol=1e-13))
+        return float(
+            optimize.brentq(
+                lambda t: mmc_sojourn_tail(t, rate, mu, c) - (1 - share),
+                0,
+                high,
+                xtol=1e-13 * high,
+                rtol=1e-13,
+            )
+        )
 
     return np.vectorize(one, otypes=[float])(probability, arrival_rate, service_rate, servers)[()]
 
@@ -335,8 +370,11 @@ def mmc_state(number: ArrayLike, arrival_rate: float, service_rate: float, serve
     full = math.exp(c * math.log(load) - math.lgamma(c + 1))
     empty = 1 / (below.sum() + full / (1 - utilisation))
     busy = np.minimum(n, c)
-    return (empty * np.exp(busy * np.log(load) - special.gammaln(busy + 1))
-            * utilisation ** np.maximum(n - c, 0))
+    return (
+        empty
+        * np.exp(busy * np.log(load) - special.gammaln(busy + 1))
+        * utilisation ** np.maximum(n - c, 0)
+    )
 
 
 @dataclass(frozen=True)
@@ -368,8 +406,15 @@ def mmck(arrival_rate: float, service_rate: float, servers: int, capacity: int) 
     throughput = float(rate * (1 - p[-1]))
     mean_queue = float(np.sum(np.maximum(states - c, 0) * p))
     mean_number = float(np.sum(states * p))
-    return LossQueue(float(p[-1]), throughput, float(throughput / (c * mu)), mean_queue / throughput,
-                     mean_number / throughput, mean_queue, mean_number)
+    return LossQueue(
+        float(p[-1]),
+        throughput,
+        float(throughput / (c * mu)),
+        mean_queue / throughput,
+        mean_number / throughput,
+        mean_queue,
+        mean_number,
+    )
 
 
 def mg1(arrival_rate: ArrayLike, mean_service: ArrayLike, service_scv: ArrayLike) -> Queue:
@@ -380,7 +425,10 @@ def mg1(arrival_rate: ArrayLike, mean_service: ArrayLike, service_scv: ArrayLike
     Source: Pollaczek 1930, Khinchine 1932; Kleinrock 1975, equation 5.68 ff.
     """
     rate = _not_negative("arrival_rate", arrival_rate)
-    service, scv = _positive("mean_service", mean_service), _not_negative("service_scv", service_scv)
+    service, scv = (
+        _positive("mean_service", mean_service),
+        _not_negative("service_scv", service_scv),
+    )
     utilisation = _stable(rate * service)
     wait = rate * service**2 * (1 + scv) / (2 * (1 - utilisation))
     return _queue(rate, utilisation, utilisation, wait, service)
@@ -403,13 +451,16 @@ def mdc_mean_wait(arrival_rate: float, service: float, servers: int) -> float:
     rate, hold = _positive("arrival_rate", arrival_rate), _positive("service", service)
     c = _count("servers", servers)
     utilisation = _stable(rate * hold / c)
-    decay = c * (utilisation - 1 - math.log(utilisation))  # Chernoff: terms shrink like exp(-decay i)
+    decay = c * (
+        utilisation - 1 - math.log(utilisation)
+    )  # Chernoff: terms shrink like exp(-decay i)
     total, start, last = 0.0, 1, int(45 / decay) + 2
     while start <= last:
         i = np.arange(start, min(start + 100_000, last + 1), dtype=float)
         load = i * rate * hold
-        total += float(np.sum(special.gammainc(i * c, load)
-                              - special.gammainc(i * c + 1, load) / utilisation))
+        total += float(
+            np.sum(special.gammainc(i * c, load) - special.gammainc(i * c + 1, load) / utilisation)
+        )
         start += 100_000
     return hold * total
 
@@ -423,8 +474,9 @@ class RenewalQueue(NamedTuple):
     mean_sojourn: float
 
 
-def gim1(transform: Callable[[float], float], arrival_rate: float,
-         service_rate: float) -> RenewalQueue:
+def gim1(
+    transform: Callable[[float], float], arrival_rate: float, service_rate: float
+) -> RenewalQueue:
     """GI/M/1 by the root σ of σ = A*(μ(1-σ)); mean sojourn 1/(μ(1-σ)), exponential; ρ < 1.
 
     transform : A*(s) = E[exp(-s x interarrival time)], of interarrival mean 1/arrival_rate;
@@ -471,12 +523,20 @@ def hyperexponential_transform(mean: float, scv: float) -> Callable[[float], flo
 
 def dm1(arrival_rate: float, service_rate: float) -> RenewalQueue:
     """D/M/1: `gim1` with one arrival every 1/arrival_rate."""
-    return gim1(deterministic_transform(1 / _positive("arrival_rate", arrival_rate)),
-                arrival_rate, service_rate)
+    return gim1(
+        deterministic_transform(1 / _positive("arrival_rate", arrival_rate)),
+        arrival_rate,
+        service_rate,
+    )
 
 
-def batch_mg1(batch_rate: float, batch_size: float, mean_service: float, service_scv: float = 1.0,
-              batch_size_scv: float = 0.0) -> Queue:
+def batch_mg1(
+    batch_rate: float,
+    batch_size: float,
+    mean_service: float,
+    service_scv: float = 1.0,
+    batch_size_scv: float = 0.0,
+) -> Queue:
     """M^[X]/G/1: whole batches arrive as a Poisson process; ρ = batch rate x size x service < 1.
 
     With exponential service and batches of b: mean number ρ(1+b) / (2(1-ρ)).
@@ -484,7 +544,10 @@ def batch_mg1(batch_rate: float, batch_size: float, mean_service: float, service
     Source: Gross and Harris, section 3.1; Chaudhry and Templeton, Bulk Queues, 1983.
     """
     rate, size = _positive("batch_rate", batch_rate), _positive("batch_size", batch_size)
-    service, scv = _positive("mean_service", mean_service), _not_negative("service_scv", service_scv)
+    service, scv = (
+        _positive("mean_service", mean_service),
+        _not_negative("service_scv", service_scv),
+    )
     size_scv = _not_negative("batch_size_scv", batch_size_scv)
     customers = rate * size
     utilisation = _stable(customers * service)
@@ -494,27 +557,37 @@ def batch_mg1(batch_rate: float, batch_size: float, mean_service: float, service
     return _queue(customers, utilisation, p_wait, wait, service)
 
 
-def kingman_wait(arrival_rate: ArrayLike, mean_service: ArrayLike, arrival_scv: ArrayLike,
-                 service_scv: ArrayLike) -> Number:
+def kingman_wait(
+    arrival_rate: ArrayLike, mean_service: ArrayLike, arrival_scv: ArrayLike, service_scv: ArrayLike
+) -> Number:
     """*Approximate* mean wait of GI/G/1 (arrays): (ca² + cs²)/2 x ρ/(1-ρ) x S.
 
     Exact for M/G/1, exact in the limit ρ -> 1, otherwise too high for arrivals smoother than
     Poisson. Source: Kingman, "The single server queue in heavy traffic", 1961.
     """
     rate, service = _positive("arrival_rate", arrival_rate), _positive("mean_service", mean_service)
-    scv = (_not_negative("arrival_scv", arrival_scv) + _not_negative("service_scv", service_scv)) / 2
+    scv = (
+        _not_negative("arrival_scv", arrival_scv) + _not_negative("service_scv", service_scv)
+    ) / 2
     utilisation = _stable(rate * service)
     return scv * utilisation / (1 - utilisation) * service
 
 
-def allen_cunneen_wait(arrival_rate: ArrayLike, mean_service: ArrayLike, servers: ArrayLike,
-                       arrival_scv: ArrayLike, service_scv: ArrayLike) -> Number:
+def allen_cunneen_wait(
+    arrival_rate: ArrayLike,
+    mean_service: ArrayLike,
+    servers: ArrayLike,
+    arrival_scv: ArrayLike,
+    service_scv: ArrayLike,
+) -> Number:
     """*Approximate* mean wait of GI/G/c (arrays): (ca² + cs²)/2 x the wait of M/M/c.
 
     Exact for M/M/c and M/G/1. Source: Allen, Probability, Statistics and Queueing Theory, 1990, 5.3.
     """
     service = _positive("mean_service", mean_service)
-    scv = (_not_negative("arrival_scv", arrival_scv) + _not_negative("service_scv", service_scv)) / 2
+    scv = (
+        _not_negative("arrival_scv", arrival_scv) + _not_negative("service_scv", service_scv)
+    ) / 2
     return scv * mmc(arrival_rate, 1 / service, servers).mean_wait
 
 
@@ -531,8 +604,9 @@ def mm1_wait_asymptotic_variance(arrival_rate: ArrayLike, service_rate: ArrayLik
     return r * (2 + 5 * r - 4 * r**2 + r**3) / (1 - r) ** 4 / mu**2
 
 
-def run_length(relative_half_width: float, arrival_rate: float, service_rate: float,
-               confidence: float = 0.95) -> int:
+def run_length(
+    relative_half_width: float, arrival_rate: float, service_rate: float, confidence: float = 0.95
+) -> int:
     """Customers of M/M/1 whose mean wait has the wanted relative half-width (Whitt 1989)."""
     wanted = _positive("relative_half_width", relative_half_width)
     z = special.ndtri((1 + _open_probability("confidence", confidence)) / 2)
@@ -540,8 +614,11 @@ def run_length(relative_half_width: float, arrival_rate: float, service_rate: fl
     return math.ceil(spread * (z / (wanted * mm1(arrival_rate, service_rate).mean_wait)) ** 2)
 
 
-def priority_sojourns(arrival_rates: Sequence[float], mean_services: Sequence[float],
-                      service_scvs: Sequence[float] | None = None) -> NDArray[Any]:
+def priority_sojourns(
+    arrival_rates: Sequence[float],
+    mean_services: Sequence[float],
+    service_scvs: Sequence[float] | None = None,
+) -> NDArray[Any]:
     """Mean sojourn of each class of M/G/1 with non-preemptive priorities, first class first.
 
     Wait of class k: R / ((1-σ(k-1)) (1-σ(k))), R = Σ λ E[S²]/2, σ(k) = load of classes up to k.
@@ -550,15 +627,18 @@ def priority_sojourns(arrival_rates: Sequence[float], mean_services: Sequence[fl
     """
     rates = np.atleast_1d(_positive("arrival_rates", arrival_rates))
     services = np.atleast_1d(_positive("mean_services", mean_services))
-    scvs = np.ones(len(rates)) if service_scvs is None else _not_negative("service_scvs", service_scvs)
+    scvs = (
+        np.ones(len(rates)) if service_scvs is None else _not_negative("service_scvs", service_scvs)
+    )
     load = np.concatenate([[0.0], np.cumsum(rates * services)])
     _stable(load[-1])
     residual = np.sum(rates * services**2 * (1 + scvs)) / 2
     return residual / ((1 - load[:-1]) * (1 - load[1:])) + services
 
 
-def machine_repair(machines: int, mean_up: float, mean_repair: float, crews: int = 1
-                   ) -> NDArray[Any]:
+def machine_repair(
+    machines: int, mean_up: float, mean_repair: float, crews: int = 1
+) -> NDArray[Any]:
     """P(0), P(1), ... machines down; exponential times, first come first served, `crews` at work.
 
     Source: Gross and Harris, section 2.7 (finite-source queue M/M/c//N).
@@ -569,8 +649,9 @@ def machine_repair(machines: int, mean_up: float, mean_repair: float, crews: int
     return _birth_death((n - down) / up, np.minimum(down + 1, c) / repair)
 
 
-def breakdowns_any_time(arrival_rate: float, service_rate: float, failure_rate: float,
-                        repair_rate: float) -> Queue:
+def breakdowns_any_time(
+    arrival_rate: float, service_rate: float, failure_rate: float, repair_rate: float
+) -> Queue:
     """M/M/1 whose server fails at any time, idle or busy; work is kept and resumed.
 
     Mean number λ(1 + μf/(f+r)²) / (μr/(f+r) - λ). Needs λ < μr/(f+r).
@@ -579,17 +660,22 @@ def breakdowns_any_time(arrival_rate: float, service_rate: float, failure_rate: 
     Operations Research 6, 1958; Avi-Itzhak and Naor 1963, model A.
     """
     rate, mu = _positive("arrival_rate", arrival_rate), _positive("service_rate", service_rate)
-    fail, repair = _not_negative("failure_rate", failure_rate), _positive("repair_rate", repair_rate)
+    fail, repair = (
+        _not_negative("failure_rate", failure_rate),
+        _positive("repair_rate", repair_rate),
+    )
     effective = mu * repair / (fail + repair)
     utilisation = _stable(rate / effective)
     number = rate * (1 + mu * fail / (fail + repair) ** 2) / (effective - rate)
     sojourn = number / rate
-    return Queue(utilisation, math.nan, sojourn - 1 / effective, sojourn,
-                 number - utilisation, number)
+    return Queue(
+        utilisation, math.nan, sojourn - 1 / effective, sojourn, number - utilisation, number
+    )
 
 
-def breakdowns_in_service(arrival_rate: float, service_rate: float, failure_rate: float,
-                          repair_rate: float) -> Queue:
+def breakdowns_in_service(
+    arrival_rate: float, service_rate: float, failure_rate: float, repair_rate: float
+) -> Queue:
     """M/M/1 whose server fails only while it serves; work is kept and resumed.
 
     `mg1` with the completion time: mean S(1+f/r), second moment 2S²(1+f/r)² + 2Sf/r².
@@ -598,14 +684,22 @@ def breakdowns_in_service(arrival_rate: float, service_rate: float, failure_rate
     breakdown", Operations Research 11, 1963, model B.
     """
     mu = _positive("service_rate", service_rate)
-    fail, repair = _not_negative("failure_rate", failure_rate), _positive("repair_rate", repair_rate)
+    fail, repair = (
+        _not_negative("failure_rate", failure_rate),
+        _positive("repair_rate", repair_rate),
+    )
     mean = (1 + fail / repair) / mu
     second = 2 * mean**2 + 2 * fail / (mu * repair**2)
     return mg1(arrival_rate, mean, second / mean**2 - 1)
 
 
-def vacation_sojourn(arrival_rate: float, mean_service: float, service_scv: float,
-                     mean_vacation: float, vacation_scv: float = 1.0) -> float:
+def vacation_sojourn(
+    arrival_rate: float,
+    mean_service: float,
+    service_scv: float,
+    mean_vacation: float,
+    vacation_scv: float = 1.0,
+) -> float:
     """Mean sojourn of M/G/1 whose idle server goes away again and again until work is there.
 
     That of `mg1` plus the mean residual vacation V(1+scv)/2.
@@ -613,8 +707,11 @@ def vacation_sojourn(arrival_rate: float, mean_service: float, service_scv: floa
     Source: Fuhrmann and Cooper, "Stochastic decompositions in the M/G/1 queue with generalized
     vacations", Operations Research 33, 1985.
     """
-    residual = (_positive("mean_vacation", mean_vacation)
-                * (1 + _not_negative("vacation_scv", vacation_scv)) / 2)
+    residual = (
+        _positive("mean_vacation", mean_vacation)
+        * (1 + _not_negative("vacation_scv", vacation_scv))
+        / 2
+    )
     return float(mg1(arrival_rate, mean_service, service_scv).mean_sojourn + residual)
 
 
@@ -661,8 +758,12 @@ class Network:
     mean_response: float
 
 
-def jackson(external_rates: Sequence[float], service_rates: Sequence[float],
-            servers: Sequence[int], routing: Sequence[Sequence[float]]) -> Network:
+def jackson(
+    external_rates: Sequence[float],
+    service_rates: Sequence[float],
+    servers: Sequence[int],
+    routing: Sequence[Sequence[float]],
+) -> Network:
     """Open Jackson network; routing[i][j] is the share that goes from station i to j.
 
     Traffic equations λ = γ + Pᵀλ; each station is then an M/M/c by itself.
@@ -679,8 +780,13 @@ def jackson(external_rates: Sequence[float], service_rates: Sequence[float],
         raise ValueError("routing keeps some requests in the network for ever") from None
     station = mmc(rates, service_rates, servers)
     total = float(np.sum(outside))
-    return Network(rates, station.utilisation, station.mean_sojourn, station.mean_number,
-                   float(np.sum(station.mean_number)) / total if total else math.nan)
+    return Network(
+        rates,
+        station.utilisation,
+        station.mean_sojourn,
+        station.mean_number,
+        float(np.sum(station.mean_number)) / total if total else math.nan,
+    )
 
 
 def open_network_response(arrival_rate: ArrayLike, demands: Sequence[float]) -> Number:
@@ -704,8 +810,9 @@ class Closed:
     queues: NDArray[Any]
 
 
-def mean_value_analysis(populations: Sequence[int], demands: Sequence[Sequence[float]],
-                        think_times: Sequence[float]) -> Closed:
+def mean_value_analysis(
+    populations: Sequence[int], demands: Sequence[Sequence[float]], think_times: Sequence[float]
+) -> Closed:
     """Exact mean value analysis of a closed product-form network of single servers.
 
     demands[class][station]; think_times are delays without a queue. The cost grows with the
@@ -744,8 +851,13 @@ def held_capacity(workers: ArrayLike, mean_work: ArrayLike, mean_downstream: Arr
     return _positive("workers", workers) / _positive("mean_work + mean_downstream", held)
 
 
-def hold_capacity(workers: int, mean_work: float = 1.0, callee_service: float = 1.0,
-                  callee_servers: int = 1, round_trip: float = 0.0) -> float:
+def hold_capacity(
+    workers: int,
+    mean_work: float = 1.0,
+    callee_service: float = 1.0,
+    callee_servers: int = 1,
+    round_trip: float = 0.0,
+) -> float:
     """Largest throughput of `workers` that work, then hold while a callee with a queue serves.
 
     Closed product form of two stations: a delay (work and round trip, any distribution) and
@@ -764,8 +876,13 @@ def hold_capacity(workers: int, mean_work: float = 1.0, callee_service: float = 
     return float(np.sum(np.minimum(np.arange(n + 1), c) * p) / service)
 
 
-def hold_response(arrival_rate: float, workers: int, mean_work: float = 1.0,
-                  callee_service: float = 1.0, callee_servers: int = 1) -> float:
+def hold_response(
+    arrival_rate: float,
+    workers: int,
+    mean_work: float = 1.0,
+    callee_service: float = 1.0,
+    callee_servers: int = 1,
+) -> float:
     """Mean response where each of `workers` is held during its call to a callee with a queue.
 
     Poisson arrivals, exponential work and callee, no network. Exact (to rounding): a Markov chain
@@ -776,7 +893,10 @@ def hold_response(arrival_rate: float, workers: int, mean_work: float = 1.0,
     """
     rate = float(_positive("arrival_rate", arrival_rate))
     t, c = int(_count("workers", workers)), int(_count("callee_servers", callee_servers))
-    own, callee = 1 / _positive("mean_work", mean_work), 1 / _positive("callee_service", callee_service)
+    own, callee = (
+        1 / _positive("mean_work", mean_work),
+        1 / _positive("callee_service", callee_service),
+    )
     _stable(rate / hold_capacity(t, mean_work, callee_service, c))
 
     at_callee = np.arange(t + 1)
@@ -826,18 +946,25 @@ def chain_response(mean_work: ArrayLike, round_trip: ArrayLike, depth: ArrayLike
     return (hops + 1) * work + hops * trip
 
 
-def chain_capacity(workers: ArrayLike, mean_work: ArrayLike, round_trip: ArrayLike,
-                   depth: ArrayLike) -> Number:
+def chain_capacity(
+    workers: ArrayLike, mean_work: ArrayLike, round_trip: ArrayLike, depth: ArrayLike
+) -> Number:
     """Largest throughput of that chain (arrays): its first service is held longest.
 
     workers / `chain_response`; `workers` in each service; an upper bound where callees queue.
     """
     return _positive("workers", workers) / _positive(
-        "response", chain_response(mean_work, round_trip, depth))
+        "response", chain_response(mean_work, round_trip, depth)
+    )
 
 
-def fan_out_response(own_work: ArrayLike, child_work: ArrayLike, round_trip: ArrayLike,
-                     fan_out: ArrayLike, in_parallel: bool = False) -> Number:
+def fan_out_response(
+    own_work: ArrayLike,
+    child_work: ArrayLike,
+    round_trip: ArrayLike,
+    fan_out: ArrayLike,
+    in_parallel: bool = False,
+) -> Number:
     """Mean response of one service with `fan_out` calls to exponential children, no queueing (arrays).
 
     One after the other: work + n (round trip + child). Together: work + round trip + child x H_n.
@@ -847,11 +974,15 @@ def fan_out_response(own_work: ArrayLike, child_work: ArrayLike, round_trip: Arr
     return own + (trip + child * harmonic(n) if in_parallel else n * (trip + child))
 
 
-def largest_round_trip(target_response: ArrayLike, mean_work: ArrayLike, depth: ArrayLike) -> Number:
+def largest_round_trip(
+    target_response: ArrayLike, mean_work: ArrayLike, depth: ArrayLike
+) -> Number:
     """Round trip at which `chain_response` just meets the target (arrays); below 0 it never does."""
     hops = _count("depth", depth)
-    return (_positive("target_response", target_response)
-            - (hops + 1) * _not_negative("mean_work", mean_work)) / hops
+    return (
+        _positive("target_response", target_response)
+        - (hops + 1) * _not_negative("mean_work", mean_work)
+    ) / hops
 
 
 # --- fan-out: fork-join, split-merge, tails -----------------------------------------------------
@@ -908,8 +1039,9 @@ def fork_join_two(arrival_rate: ArrayLike, service_rate: ArrayLike) -> Number:
     return (12 - utilisation) / 8 / (mu - rate)
 
 
-def fork_join_approximation(branches: ArrayLike, arrival_rate: ArrayLike,
-                            service_rate: ArrayLike) -> Number:
+def fork_join_approximation(
+    branches: ArrayLike, arrival_rate: ArrayLike, service_rate: ArrayLike
+) -> Number:
     """*Approximate* mean response of a K-way fork-join of M/M/1 queues, K >= 2 (arrays).
 
     [H_K/H_2 + 4/11 (1 - H_K/H_2) ρ] x `fork_join_two`; within 5 % for K <= 32, exact for K = 2.
@@ -940,8 +1072,9 @@ def split_merge(branches: int, arrival_rate: float, service_rate: float = 1.0) -
     return mg1(arrival_rate, mean, max_exponentials_scv(branches))
 
 
-def pooled_and_partitioned(arrival_rate: ArrayLike, service_rate: ArrayLike,
-                           servers: ArrayLike) -> tuple[Queue, Queue]:
+def pooled_and_partitioned(
+    arrival_rate: ArrayLike, service_rate: ArrayLike, servers: ArrayLike
+) -> tuple[Queue, Queue]:
     """One shared queue for c servers (M/M/c), and c queues with an even random split (c x M/M/1).
 
     A broker's topic with one consumer a partition is the second (arrays).
@@ -1017,8 +1150,14 @@ class Backlog:
     longest_wait: float
 
 
-def fluid_backlog(arrival_rate: float, capacity: float, duration: float, *,
-                  capacity_during: float = 0.0, arrival_rate_during: float | None = None) -> Backlog:
+def fluid_backlog(
+    arrival_rate: float,
+    capacity: float,
+    duration: float,
+    *,
+    capacity_during: float = 0.0,
+    arrival_rate_during: float | None = None,
+) -> Backlog:
     """Backlog of an outage (or a burst, or both) of a consumer that has a log in front of it.
 
     Peak (λ' - μ') T; drained peak/(μ-λ) after the end; drain of an outage λT/(μ-λ). Fluid: no
@@ -1035,15 +1174,22 @@ def fluid_backlog(arrival_rate: float, capacity: float, duration: float, *,
     rate, mu = _not_negative("arrival_rate", arrival_rate), _positive("capacity", capacity)
     length = _not_negative("duration", duration)
     slow = _not_negative("capacity_during", capacity_during)
-    fast = rate if arrival_rate_during is None else _not_negative("arrival_rate_during",
-                                                                  arrival_rate_during)
+    fast = (
+        rate
+        if arrival_rate_during is None
+        else _not_negative("arrival_rate_during", arrival_rate_during)
+    )
     _stable(rate / mu)
     if fast <= slow:
         return Backlog(0.0, 0.0, 0.0, 0.0)
     peak = (fast - slow) * length
     drain = peak / (mu - rate)
-    return Backlog(float(peak), float(drain), float(fast * length + rate * drain),
-                   float(max(length * (1 - slow / fast), peak / mu)))
+    return Backlog(
+        float(peak),
+        float(drain),
+        float(fast * length + rate * drain),
+        float(max(length * (1 - slow / fast), peak / mu)),
+    )
 
 
 def fluid_stream(messages: float, arrival_rate: float, capacity: float) -> Backlog:
@@ -1147,7 +1293,9 @@ def downtime(availability: ArrayLike, period: ArrayLike) -> Number:
     return (1 - _probability("availability", availability)) * _not_negative("period", period)
 
 
-def beta_factor_loss(failure_rate: ArrayLike, beta: ArrayLike, time: ArrayLike, n: int = 2) -> Number:
+def beta_factor_loss(
+    failure_rate: ArrayLike, beta: ArrayLike, time: ArrayLike, n: int = 2
+) -> Number:
     """P(all n redundant parts are lost by `time`), no repair, a share `beta` by a common cause.
 
     1 - [1 - (1-exp(-(1-β)λt))^n] exp(-βλt) (arrays).
@@ -1170,7 +1318,9 @@ def shard_overlap(workers: int, shard: int) -> NDArray[Any]:
     n, k = int(_count("workers", workers)), int(_count("shard", shard))
     if k > n:
         raise ValueError(f"shard is {k}; it must not exceed the {n} workers")
-    return np.array([math.comb(k, i) * math.comb(n - k, k - i) for i in range(k + 1)]) / math.comb(n, k)
+    return np.array([math.comb(k, i) * math.comb(n - k, k - i) for i in range(k + 1)]) / math.comb(
+        n, k
+    )
 
 
 def routing_factor(p_reassigned: ArrayLike, factor: ArrayLike) -> Number:
@@ -1190,8 +1340,11 @@ def burn_rate(budget_share: ArrayLike, window: ArrayLike, slo_period: ArrayLike)
 
     Source: Beyer et al., The Site Reliability Workbook, 2018, chapter 5.
     """
-    return (_probability("budget_share", budget_share) * _positive("slo_period", slo_period)
-            / _positive("window", window))
+    return (
+        _probability("budget_share", budget_share)
+        * _positive("slo_period", slo_period)
+        / _positive("window", window)
+    )
 
 
 def time_to_exhaustion(burn: ArrayLike, slo_period: ArrayLike) -> Number:
@@ -1238,13 +1391,19 @@ def fixed_test_size(p_good: float, p_bad: float, alpha: float, beta: float) -> i
     Source: Fleiss, Statistical Methods for Rates and Proportions, 1981, section 2.
     """
     p0, p1 = _open_probability("p_good", p_good), _open_probability("p_bad", p_bad)
-    za, zb = (-special.ndtri(_open_probability(n, v)) for n, v in (("alpha", alpha), ("beta", beta)))
+    za, zb = (
+        -special.ndtri(_open_probability(n, v)) for n, v in (("alpha", alpha), ("beta", beta))
+    )
     if p0 == p1:
         raise ValueError("p_good and p_bad are equal; no test tells them apart")
-    return math.ceil(((za * math.sqrt(p0 * (1 - p0)) + zb * math.sqrt(p1 * (1 - p1))) / (p1 - p0)) ** 2)
+    return math.ceil(
+        ((za * math.sqrt(p0 * (1 - p0)) + zb * math.sqrt(p1 * (1 - p1))) / (p1 - p0)) ** 2
+    )
 
 
-def two_proportion_size(base: float, effect: float, alpha: float = 0.05, power: float = 0.8) -> float:
+def two_proportion_size(
+    base: float, effect: float, alpha: float = 0.05, power: float = 0.8
+) -> float:
     """Requests an arm to see an absolute change `effect` of the share `base`, two-sided (normal).
 
     Source: the formula of Miller's sample size calculator (evanmiller.org), variance of the base
@@ -1272,4 +1431,3 @@ def clean_bound(trials: ArrayLike, confidence: float = 0.95) -> Number:
     """Upper bound of a failure probability after so many trials without a failure (array)."""
     share = 1 - _open_probability("confidence", confidence)
     return 1 - share ** (1 / _count("trials", trials))
-

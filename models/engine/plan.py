@@ -20,6 +20,17 @@ RENEWAL, TIMESTAMPS, PROFILE = 0, 1, 2
 # How long a caller pauses before it tries again.
 NO_PAUSE, DRAWN, EXPONENTIAL_PAUSE, FULL_JITTER, EQUAL_JITTER, DECORRELATED = 0, 1, 2, 3, 4, 5
 
+BACKOFFS = {
+    "none": NO_PAUSE,
+    "drawn": DRAWN,
+    "exponential": EXPONENTIAL_PAUSE,
+    "full_jitter": FULL_JITTER,
+    "equal_jitter": EQUAL_JITTER,
+    "decorrelated": DECORRELATED,
+}
+# What comes back from a step, and can be tried again.
+RESULTS = {"failed": 1, "rejected": 2, "timed_out": 3, "unavailable": 4, "broken": 5}
+
 UNLIMITED = 0  # workers
 NO_LIMIT = -1  # places to wait
 NONE = -1  # no such step, no such lane
@@ -221,6 +232,16 @@ def compile_plan(system) -> Plan:
     flows: list[FlowPlan] = []
     lanes: dict[tuple[str, str], tuple[int, int]] = {}  # (broker, service): first lane, lanes
 
+    parts = {("service", name): number for name, number in numbers.items()}
+    for name in system.brokers:
+        parts["broker", name] = len(parts)
+    for link in system.network.between:
+        parts["link", frozenset(link.ends)] = len(parts)
+
+    def between(here, there):
+        """The number of the link between two infrastructures; NONE inside one."""
+        return NONE if here == there else parts["link", frozenset((here, there))]
+
     def round_trip(here, there):
         rtt_ms, jitter_cv = system.round_trip(here, there)
         if rtt_ms == 0.0 or jitter_cv == 0.0:
@@ -235,12 +256,15 @@ def compile_plan(system) -> Plan:
             lanes[broker, service] = sum(n for _, n in lanes.values()), count
         return lanes[broker, service]
 
-    def add(step, parent, keys):
+    def add(entry, parent):
         number = len(steps)
+        step = entry.step
         place = system.services[step.service].infrastructure
         network, ack, delivery = NOTHING, NOTHING, NOTHING
         partitions = first_lane = lane_count = 0
         mode = ROOT
+        broker_part = link = delivery_link = NONE
+        loss = delivery_loss = 0.0
         if parent != NONE:
             caller = system.services[system_names[steps[parent].service]]
             if step.via is not None:
@@ -249,6 +273,11 @@ def compile_plan(system) -> Plan:
                 network = round_trip(caller.infrastructure, broker.infrastructure)
                 ack = _lowered(broker.ack)
                 delivery = round_trip(broker.infrastructure, place)
+                broker_part = parts["broker", step.via]
+                link = between(caller.infrastructure, broker.infrastructure)
+                delivery_link = between(broker.infrastructure, place)
+                loss = system.loss(caller.infrastructure, broker.infrastructure)
+                delivery_loss = system.loss(broker.infrastructure, place)
                 if broker.partitions:
                     partitions = broker.partitions
                     first_lane, lane_count = lane_range(step.via, partitions, step.service)
@@ -257,7 +286,9 @@ def compile_plan(system) -> Plan:
             else:
                 mode = CALL
                 network = round_trip(caller.infrastructure, place)
-        key = next(keys)
+                link = between(caller.infrastructure, place)
+                loss = system.loss(caller.infrastructure, place)
+        key = entry.key
         steps.append(
             StepPlan(
                 number,
@@ -278,15 +309,26 @@ def compile_plan(system) -> Plan:
                 partitions,
                 lane_count,
                 first_lane,
+                float(step.errors),
+                _policy_plan(system.policy_of(entry)),
+                broker_part,
+                link,
+                delivery_link,
+                loss,
+                delivery_loss,
             )
         )
-        children = tuple(add(child, number, keys) for child in step.then)
+        children = tuple(add(child, number) for child in below[entry.key])
         steps[number] = dataclasses.replace(steps[number], children=children)
         return number
 
     system_names = list(system.services)
     for flow_name, flow in system.flows.items():
-        root = add(flow.root, NONE, iter([entry.key for entry in system.steps(flow_name)]))
+        entries = system.steps(flow_name)
+        below: dict = {entry.key: [] for entry in entries}
+        for entry in entries[1:]:
+            below[entry.parent.key].append(entry)
+        root = add(entries[0], NONE)
         flows.append(_flow_plan(flow_name, flow, root))
     return Plan(
         system.name,
@@ -295,13 +337,93 @@ def compile_plan(system) -> Plan:
                 name,
                 _workers(service),
                 NO_LIMIT if service.queue_limit is None else service.queue_limit,
+                service.sheds_late,
+                *_waits(service),
             )
             for name, service in system.services.items()
         ),
         tuple(flows),
         tuple(steps),
         sum(n for _, n in lanes.values()),
+        len(system.brokers),
+        len(system.network.between),
+        (*_outage_plans(system, parts), *_restart_plans(system, parts)),
     )
+
+
+def _waits(service):
+    """How long a call may wait at most, and how long in a standing queue."""
+    longest = math.inf if service.max_wait_ms is None else service.max_wait_ms
+    return longest, service.max_standing_wait_ms or longest
+
+
+def _policy_plan(policy):
+    """The plan of what is said of an edge's policy; None where nothing is said."""
+    if not policy:
+        return None
+    said: dict = {"passes": policy.get("passes_deadline", False)}
+    if "timeout_ms" in policy:
+        said["limit"] = Draw(DETERMINISTIC, policy["timeout_ms"])
+    elif "patience" in policy:
+        said["limit"] = _lowered(policy["patience"])
+    if retry := policy.get("retry"):
+        said |= {
+            "attempts": retry.attempts,
+            "retry_on": sum(1 << RESULTS[name] for name in set(retry.on)),
+            "backoff": BACKOFFS[retry.backoff],
+            "pause": NOTHING if retry.pause is None else _lowered(retry.pause),
+            "base_ms": retry.base_ms,
+            "cap_ms": retry.cap_ms,
+            "factor": retry.factor,
+        }
+        if budget := retry.budget:
+            said |= {
+                "budget": budget.tokens,
+                "earns": budget.per_call,
+                "earns_per_ms": budget.per_s / 1000,
+            }
+    if throttle := policy.get("throttle"):
+        said |= {"throttle": throttle.multiplier, "throttle_ms": throttle.window_ms}
+    if breaker := policy.get("breaker"):
+        said |= {name: getattr(breaker, name) for name in type(breaker).model_fields}
+    return PolicyPlan(**said, bulkhead=policy.get("bulkhead", 0))
+
+
+def _outage_plans(system, parts):
+    for number, outage in enumerate(system.outages):
+        down = [parts["service", name] for name in outage.services]
+        down += [parts["broker", name] for name in outage.brokers]
+        down += [parts["link", frozenset(ends)] for ends in outage.links]
+        for kind, places in (("service", system.services), ("broker", system.brokers)):
+            down += [
+                parts[kind, name]
+                for name, place in places.items()
+                if place.infrastructure in outage.infrastructures
+            ]
+        windows: tuple = ()
+        up = fall = None
+        if outage.from_ms is not None:
+            windows = ((outage.from_ms, outage.from_ms + outage.for_ms),)
+        else:
+            up, fall = _lowered(outage.up), _lowered(outage.down)
+        who = stream("outage", outage.name, str(number))
+        everything = tuple(sorted(set(down)))
+        yield OutagePlan(outage.name, who, everything, windows, up, fall, outage.calls == "hang")
+
+
+def _restart_plans(system, parts):
+    for restart in system.restarts:
+        for instance in range(restart.instances):
+            begins = restart.from_ms + instance * (restart.each_ms + restart.pause_ms)
+            yield OutagePlan(
+                f"restart of {restart.service}",
+                0,
+                (parts["service", restart.service],),
+                ((begins, begins + restart.each_ms),),
+                instances=restart.instances,
+                instance=instance,
+                drains=restart.drains,
+            )
 
 
 def _flow_plan(name, flow, root):

@@ -1,0 +1,215 @@
+"""What goes wrong apart from the business, and what a caller does about it: the parts of a system.
+
+Outages and restarts take services, infrastructures, brokers or links down. A policy belongs to an
+edge, the way from a caller to a step: time limit, retries, breaker, throttle, bulkhead. What they
+do is in `models.engine.reference` and `models.engine.policies`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from models.checks import (
+    Flag,
+    Ms,
+    Name,
+    Part,
+    Share,
+    a_count,
+    a_list,
+    a_number,
+    an_option,
+    fault,
+    or_nothing,
+)
+from models.distributions import Distribution
+
+Positive = Annotated[float, Field(gt=0), a_number("a number above 0", above=True)]
+PositiveMs = Annotated[float, Field(gt=0), a_number("a time in ms, above 0", above=True)]
+Count = Annotated[int, Field(ge=1), a_count("a whole number of at least 1", 1)]
+
+RESULTS = ("failed", "rejected", "timed_out", "unavailable", "broken")
+BACKOFFS = ("none", "drawn", "exponential", "full_jitter", "equal_jitter", "decorrelated")
+
+
+class Budget(Part):
+    """A token bucket: every retry takes a token; what brings tokens in limits the retries."""
+
+    tokens: Positive = 10.0
+    """How many it holds; it is full at the start."""
+    per_call: Annotated[float, Field(ge=0), a_number("a number of tokens, 0 or more")] = 0.2
+    """Tokens that each first try brings in."""
+    per_s: Annotated[float, Field(ge=0), a_number("a number of tokens, 0 or more")] = 0.0
+    """Tokens that come in each second."""
+
+
+class Retry(Part):
+    """Trying again after a try that did not succeed."""
+
+    example = "{attempts: 3}"
+    attempts: Annotated[int, Field(ge=1), a_count("a number of tries of at least 1", 1)]
+    """Tries at most, the first one included."""
+    on: Annotated[
+        tuple[Annotated[str, an_option(*RESULTS)], ...],
+        a_list(f"results, of {', '.join(RESULTS)}", empty=False),
+    ] = ("rejected", "timed_out", "unavailable")
+    """Which results are tried again; a business failure (`failed`) is an answer."""
+    backoff: Annotated[
+        Literal["none", "drawn", "exponential", "full_jitter", "equal_jitter", "decorrelated"],
+        an_option(*BACKOFFS),
+    ] = "none"
+    """How the pause before the next try is chosen."""
+    pause: Distribution | None = None
+    """The pause of the back-off `drawn`; a fixed pause is a deterministic one."""
+    base_ms: PositiveMs = 25.0
+    """The pause, or the most that it can be, after the first try."""
+    cap_ms: PositiveMs = 10_000.0
+    """The most that a pause can be."""
+    factor: Annotated[float, Field(ge=1), a_number("a factor of at least 1", 1)] = 2.0
+    """What the pause is multiplied by after each further try."""
+    budget: Budget | None = None
+    """What limits the retries of all calls together; null: nothing."""
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if self.backoff == "drawn" and self.pause is None:
+            fault("nothing was found; expected the distribution of the pause", "pause")
+        if self.backoff != "drawn" and self.pause is not None:
+            fault(
+                f"is not used by '{self.backoff}'; write backoff: drawn, or leave it out", "pause"
+            )
+        return self
+
+
+class Breaker(Part):
+    """A circuit breaker: opens when too large a share of the last results was bad."""
+
+    window: Annotated[int, Field(ge=1), a_count("1 to 100,000 results", 1, 100_000)] = 100
+    """How many results it looks back on."""
+    share: Share = 0.5
+    """The share of bad results at which it opens."""
+    minimum: Count = 100
+    """How many results it wants to see before it judges."""
+    open_ms: Ms = 60_000.0
+    """How long it stays open before it lets trials through."""
+    trials: Count = 10
+    """How many trials must succeed, one after the other, before it closes."""
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if self.minimum > self.window:
+            fault(
+                f"{self.minimum} was found; expected at most the window, which is {self.window}",
+                "minimum",
+            )
+        if self.share == 0:
+            fault("0 was found; expected a share above 0, since it would open at once", "share")
+        return self
+
+
+class Throttle(Part):
+    """Client-side throttling: the more of the last requests were refused, the fewer are sent."""
+
+    multiplier: Annotated[float, Field(ge=1), a_number("a number of at least 1", 1)] = 2.0
+    """How many requests it sends for each one that is accepted."""
+    window_ms: PositiveMs = 120_000.0
+    """Over how long it counts, fading."""
+
+
+class Policy(Part):
+    """What a caller does about an edge; nothing of it is done unless it is said."""
+
+    timeout_ms: Annotated[
+        float | None, or_nothing(a_number("a time in ms, above 0", above=True))
+    ] = None
+    """How long the caller waits for one try; the callee goes on all the same."""
+    patience: Distribution | None = None
+    """The same, drawn anew for each try."""
+    passes_deadline: Flag = False
+    """Whether the callee learns until when the caller waits, and passes it on."""
+    retry: Retry | None = None
+    """Trying again."""
+    breaker: Breaker | None = None
+    """A circuit breaker."""
+    throttle: Throttle | None = None
+    """Client-side throttling."""
+    bulkhead: Annotated[int | None, or_nothing(a_count("1 or more calls at once", 1))] = None
+    """How many tries may be under way at once."""
+
+    @model_validator(mode="after")
+    def _one_limit(self):
+        if self.timeout_ms is not None and self.patience is not None:
+            fault("was found beside timeout_ms; expected one of them; leave one out", "patience")
+        return self
+
+    @property
+    def policy(self) -> dict:
+        """What is said of the policy."""
+        return {
+            name: value
+            for name in Policy.model_fields
+            if (value := getattr(self, name)) is not None and value is not False
+        }
+
+
+class Outage(Part):
+    """Parts that go down together: a shared cause may hit several infrastructures at once."""
+
+    example = "{services: [NAME], from_ms: 60000, for_ms: 30000}"
+    name: Name = "outage"
+    """What to call it; it labels its random numbers."""
+    services: Annotated[tuple[Name, ...], a_list("names of services")] = ()
+    """Services that go down."""
+    infrastructures: Annotated[tuple[Name, ...], a_list("names of infrastructures")] = ()
+    """Infrastructures that go down with all their services and brokers."""
+    brokers: Annotated[tuple[Name, ...], a_list("names of brokers")] = ()
+    """Brokers that go down; what they hold is kept."""
+    links: Annotated[
+        tuple[Annotated[tuple[Name, ...], a_list("two infrastructures")], ...],
+        a_list("pairs of infrastructures"),
+    ] = ()
+    """Links that go down, each by its two ends."""
+    from_ms: Annotated[float | None, or_nothing(a_number("a time in ms, 0 or more"))] = None
+    """When it begins; a run may start in the middle of it."""
+    for_ms: Annotated[float | None, or_nothing(a_number("a time in ms, above 0", above=True))] = (
+        None
+    )
+    """How long it lasts."""
+    up: Distribution | None = None
+    """The time between the end of one and the next: its mean is the mean time between failures."""
+    down: Distribution | None = None
+    """How long each lasts: its mean is the mean time to restore."""
+    calls: Annotated[Literal["error", "hang"], an_option("error", "hang")] = "error"
+    """What a call gets: an error at once, or one when it is over."""
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if not (self.services or self.infrastructures or self.brokers or self.links):
+            fault("nothing that goes down was found; expected services, infrastructures, "
+                  "brokers or links")  # fmt: skip
+        given = [name for name in ("from_ms", "for_ms", "up", "down") if getattr(self, name)
+                 is not None]  # fmt: skip
+        if given not in (["from_ms", "for_ms"], ["up", "down"]):
+            found = ", ".join(given) or "neither"
+            fault(f"{found} was found; expected from_ms and for_ms, or up and down")
+        if self.up is not None and self.down is not None and self.up.mean_ms == 0:
+            fault("a mean of 0 was found; expected a time above 0", "up")
+        return self
+
+
+class Restart(Part):
+    """A rolling restart: one instance of a service after the other is down for a while."""
+
+    example = "{service: NAME, instances: 4, from_ms: 60000, each_ms: 5000}"
+    service: Name
+    """The service that is restarted."""
+    instances: Annotated[int, Field(ge=2), a_count("2 or more instances", 2)]
+    """How many there are; they share its workers evenly and are dealt its requests in turn."""
+    from_ms: Ms
+    """When the first one stops."""
+    each_ms: PositiveMs
+    """How long each one is down."""
+    pause_ms: Ms = 0.0
+    """From the start of one to the stop of the next."""
+    drains: Flag = True
+    """Whether an instance ends what it has begun; else that is lost."""
