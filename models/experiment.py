@@ -9,6 +9,7 @@ replications otherwise, both from Student's t.
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -39,6 +40,9 @@ class Run:
 
     `requests`: a row a request (None with keep="summary"); `services`, `steps`: a row each;
     `window_ms`: start and end of the measured time; `seed` and `counted` (requests after warm-up).
+    With `series_ms`, `flow_series` has a row a flow and interval: time_ms (its end), load_per_s,
+    goodput_per_s (answered well), failed_share (of the answers); and `service_series` a row a
+    service and instant: time_ms, busy (workers), backlog (calls and messages that wait).
     """
 
     requests: pd.DataFrame | None
@@ -48,6 +52,8 @@ class Run:
     seed: int
     counted: int
     _summary: pd.DataFrame
+    flow_series: pd.DataFrame | None = None
+    service_series: pd.DataFrame | None = None
 
     def summary(self) -> pd.DataFrame:
         """Tidy: flow, metric, value, half_width (95 %), n (requests), unit, seed."""
@@ -62,14 +68,16 @@ def simulate(
     keep: Literal["requests", "summary"] = "requests",
     warmup: float | Literal["mser"] = 0.1,
     progress: bool = False,
+    series_ms: float | None = None,
 ) -> Run:
     """Let `requests` arrive at a system and follow each to its end.
 
     `system` is a System or a Plan. With keep="summary" memory stays flat however long the run;
     quantiles then come from a histogram of 128 bins an octave (less than 0.8 % wide).
+    `series_ms` asks for time series with that step.
     """
     plan = system if isinstance(system, Plan) else system.plan()
-    _check(requests, seed, engine, keep, warmup)
+    _check(requests, seed, engine, keep, warmup, series_ms)
     available = [len(flow.times_ms) for flow in plan.flows if flow.times_ms]
     if len(available) == len(plan.flows):
         requests = min(requests, sum(available))
@@ -84,7 +92,7 @@ def simulate(
             raise ExperimentError(
                 "keep='summary' needs engine='compiled'; simpy keeps every request"
             )
-        measures = Simulation(plan, requests, seed, skipped).run()
+        measures = Simulation(plan, requests, seed, skipped, series_ms or np.inf).run()
         whole = np.array(
             [
                 (r.flow, r.index, r.answer, r.outcome, r.attempts, r.undone)
@@ -96,6 +104,9 @@ def simulate(
             [(r.arrived_ms, r.replied_ms, r.completed_ms) for r in measures.requests]
         ).reshape(-1, 3)
         window = (measures.from_ms, measures.to_ms)
+        looks = measures.series
+        places = np.array([list(zip(busy, waits, strict=True)) for _, busy, waits, _ in looks])
+        done = np.array([counts for *_, counts in looks])
         by_service = pd.DataFrame([vars(record) for record in measures.services])
         by_step = pd.DataFrame([vars(record) for record in measures.steps])
     else:
@@ -106,7 +117,10 @@ def simulate(
         def advance(arrived):
             bar.update(arrived - bar.n)
 
-        outcome = compiled.run(plan, requests, seed, skipped, batches, keep == "requests", advance)
+        outcome = compiled.run(
+            plan, requests, seed, skipped, batches, keep == "requests", advance, series_ms
+        )
+        places, done = outcome.series_places, outcome.series_done
         advance(outcome.arrived)
         bar.close()
         whole, times = outcome.whole[: outcome.arrived], outcome.times[: outcome.arrived]
@@ -119,7 +133,7 @@ def simulate(
             "ask for fewer requests or a smaller warm-up"
         )
     if not np.isfinite(window[1]):  # the flows ended before `requests` had arrived
-        return simulate(plan, arrived, seed, engine, keep, skipped / arrived, progress)
+        return simulate(plan, arrived, seed, engine, keep, skipped / arrived, progress, series_ms)
     frame = None
     if keep == "requests":
         frame = _request_frame(plan, whole, times, skipped)
@@ -134,6 +148,7 @@ def simulate(
         seed,
         arrived - skipped,
         summary.assign(seed=seed),
+        *_series_frames(plan, series_ms, places, done),
     )
 
 
@@ -238,7 +253,7 @@ def mser5(values: np.ndarray) -> int:
     return 5 * int(np.argmin(error[: n // 2]))
 
 
-def _check(requests, seed, engine, keep, warmup):
+def _check(requests, seed, engine, keep, warmup, series_ms):
     def refuse(name, value, expected):
         raise ExperimentError(f"{name}: {value!r} was given; expected {expected}")
 
@@ -250,6 +265,10 @@ def _check(requests, seed, engine, keep, warmup):
         refuse("engine", engine, "'compiled' or 'simpy'")
     if keep not in ("requests", "summary"):
         refuse("keep", keep, "'requests' or 'summary'")
+    if series_ms is not None and not (
+        isinstance(series_ms, int | float) and 0 < series_ms < math.inf
+    ):
+        refuse("series_ms", series_ms, "a time in ms, above 0")
     if warmup != "mser" and not (isinstance(warmup, int | float) and 0 <= warmup < 1):
         refuse("warmup", warmup, "a share from 0 to below 1, or 'mser'")
 
@@ -329,8 +348,44 @@ def _service_frame(plan, frame, window):
     )
 
 
+def _series_frames(plan, series_ms, places, done):
+    """What was seen every `series_ms` as (flow_series, service_series); None if nobody looked."""
+    if series_ms is None or len(done) == 0:
+        return None, None
+    times_ms = series_ms * np.arange(1, len(done) + 1)
+    changes = np.diff(done, axis=0, prepend=0)
+    answers = changes[:, :, 1:].sum(axis=2)
+    names = [flow.name for flow in plan.flows]
+    flows = pd.DataFrame(
+        {
+            "time_ms": np.repeat(times_ms, len(names)),
+            "flow": np.tile(names, len(times_ms)),
+            "load_per_s": 1000 * changes[:, :, 0].ravel() / series_ms,
+            "goodput_per_s": 1000 * changes[:, :, 1].ravel() / series_ms,
+            "failed_share": changes[:, :, 2].ravel() / np.where(answers, answers, np.nan).ravel(),
+        }
+    )
+    count = len(plan.services)
+    busy, backlog = places[:, :count, 0], places[:, :count, 1].copy()
+    lanes = {}
+    for step in plan.steps:
+        lanes |= dict.fromkeys(range(step.first_lane, step.first_lane + step.lanes), step.service)
+    for lane, service in lanes.items():
+        backlog[:, service] += places[:, count + lane, 1]
+    services = pd.DataFrame(
+        {
+            "time_ms": np.repeat(times_ms, count),
+            "service": np.tile([service.name for service in plan.services], len(times_ms)),
+            "busy": busy.ravel(),
+            "backlog": backlog.ravel(),
+        }
+    )
+    return flows, services
+
+
 def _step_frame(plan, frame):
-    counts = ["handled", "failed", "rejected", "undone", "tried", "timed_out", "broken"]
+    counts = ["handled", "failed", "rejected", "undone", "tried", "timed_out", "broken", "lost",
+              "redelivered"]  # fmt: skip
     frame = frame[[*counts, "wait_ms", "held_ms"]].copy()
     frame.insert(0, "flow", [plan.flows[step.flow].name for step in plan.steps])
     frame.insert(1, "step", [step.key for step in plan.steps])

@@ -214,8 +214,8 @@ def times_of(measures):
     warmup=st.integers(0, 5),
 )
 def test_both_engines_give_identical_requests(plan, seed, warmup):
-    reference = Simulation(plan, 60, seed, warmup).run()
-    outcome = compiled.run(plan, 60, seed, warmup, 5)
+    reference = Simulation(plan, 60, seed, warmup, series_ms=2.0).run()
+    outcome = compiled.run(plan, 60, seed, warmup, 5, series_ms=2.0)
     n = outcome.arrived
     assert n == len(reference.requests) == outcome.done
     assert np.array_equal(times_of(reference), outcome.times[:n])
@@ -223,6 +223,11 @@ def test_both_engines_give_identical_requests(plan, seed, warmup):
         (r.flow, r.index, r.answer, r.outcome, r.attempts, r.undone) for r in reference.requests
     ]
     assert np.array_equal(np.array(whole).reshape(-1, 6), outcome.whole[:n])
+    for look, places, done in zip(
+        reference.series, outcome.series_places, outcome.series_done, strict=True
+    ):
+        assert np.array_equal(np.transpose(look[1:3]), places)
+        assert np.array_equal(look[3], done)
     for records, rows in ((reference.services, outcome.services), (reference.steps, outcome.steps)):
         for name in rows.dtype.names:
             expected = [getattr(record, name) for record in records]

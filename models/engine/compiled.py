@@ -13,6 +13,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -170,9 +171,9 @@ BINS = 44 * BINS_PER_OCTAVE
 
 # What the kernel remembers between two calls.
 G_URGENT_HEAD, G_URGENT_TAIL, G_SOON_HEAD, G_SOON_TAIL, G_HEAP, G_FRAMES, G_REQUESTS = range(7)
-G_EVENTS, G_ARRIVED, G_DONE, G_BATCH, G_BATCH_NEXT, G_FRAME, G_ARRIVING = range(7, 14)
+G_EVENTS, G_ARRIVED, G_DONE, G_BATCH, G_BATCH_NEXT, G_FRAME, G_ARRIVING, G_SERIES = range(7, 15)
 
-FINISHED, FULL, PAUSED = range(3)
+FINISHED, FULL, PAUSED, SERIES_FULL = range(4)
 PAUSE_AFTER = 5_000_000  # events, about a second: time to show progress or to be interrupted
 
 
@@ -443,6 +444,10 @@ def kernel(
     heap_keys,
     urgent,
     soon,
+    series_ms,  # how often to look, None: never
+    series_places,  # (looks, resources, 2) busy and waiting
+    series_done,  # (looks, flows, 3) arrived, answered well, answered badly so far
+    so_far,  # (flows, 3) the same now
     out_whole,  # (requests or 0, 6): flow, index, answer, outcome, attempts, undone
     out_times,  # (requests or 0, 3): arrived, replied, completed
     sums,  # (batches, flows, 11), see A_*
@@ -471,6 +476,7 @@ def kernel(
     batch_next = registers[G_BATCH_NEXT]
     frame = registers[G_FRAME]
     arriving = registers[G_ARRIVING]
+    looks = registers[G_SERIES]
     resumed = frame >= 0
     pause_at = events + pause_after
     status = FINISHED
@@ -496,6 +502,19 @@ def kernel(
                     soon_tail += 1
                 continue
         elif heap_size > 0:
+            if series_ms is not None:
+                while (looks + 1) * series_ms <= heap_times[0]:
+                    if looks == len(series_done):
+                        status = SERIES_FULL
+                        break
+                    for i in range(len(resources)):
+                        series_places[looks, i, 0] = resources[i].users
+                        series_places[looks, i, 1] = resources[i].length
+                    series_done[looks] = so_far
+                    looks += 1
+                if status == SERIES_FULL:
+                    frame = NOBODY
+                    break
             now = heap_times[0]
             frame = heap_keys[0] & (MAX_FRAMES - 1)
             heap_pop(heap_times, heap_keys, heap_size)
@@ -816,6 +835,8 @@ def kernel(
                         if result != OK and result != REJECTED:
                             result = FAILED
                         requests[request].reply = result
+                        if series_ms is not None:
+                            so_far[requests[request].flow, 1 if result == OK else 2] += 1
                         requests[request].replied = now
                     else:
                         if frames[frame].parent != NOBODY:
@@ -1402,6 +1423,8 @@ def kernel(
                         requests[request].arrived = now
                         indices[flow] += 1
                         arrived += 1
+                        if series_ms is not None:
+                            so_far[flow, 0] += 1
                         frames_free -= 1
                         root = free_frames[frames_free]
                         frames[root].state = (
@@ -1493,7 +1516,8 @@ def kernel(
     registers[G_BATCH] = batch
     registers[G_BATCH_NEXT] = batch_next
     registers[G_ARRIVING] = arriving
-    registers[G_FRAME] = -1 if status == FINISHED else frame
+    registers[G_SERIES] = looks
+    registers[G_FRAME] = -1 if status == FINISHED or status == SERIES_FULL else frame
     return status
 
 
@@ -1676,6 +1700,8 @@ class Outcome:
     batch_from_ms: np.ndarray
     services: np.ndarray
     steps: np.ndarray
+    series_places: np.ndarray
+    series_done: np.ndarray
 
 
 def run(
@@ -1686,6 +1712,7 @@ def run(
     batches: int = 20,
     keep=True,
     progress=None,
+    series_ms: float | None = None,
 ) -> Outcome:
     """Run a plan to its end; `progress(arrived)` is called now and then.
 
@@ -1697,7 +1724,7 @@ def run(
     capacity = 256
     while capacity < 4 * largest:
         capacity *= 2
-    registers = np.zeros(14, np.int64)
+    registers = np.zeros(15, np.int64)
     registers[G_BATCH], registers[G_BATCH_NEXT], registers[G_FRAME] = -1, warmup, -1
     clock = np.array([0.0, np.inf, np.inf])
     counters = [
@@ -1720,7 +1747,7 @@ def run(
     registers[G_URGENT_TAIL] = len(processes)
     registers[G_ARRIVING] = len(flows)
     rows, streamed = (requests, 0) if keep else (0, batches)
-    outputs = [
+    outputs: list[Any] = [
         np.zeros((rows, 6), np.int64),
         np.zeros((rows, 3)),
         np.zeros((streamed, len(flows), 11)),
@@ -1729,9 +1756,16 @@ def run(
         np.zeros(len(plan.services), SERVICE_RECORD),
         np.zeros(len(steps), STEP_RECORD),
     ]
+    looks = 1024 if series_ms else 0
+    series: list[Any] = [
+        None if series_ms is None else float(series_ms),
+        np.zeros((looks, len(plan.services) + plan.lanes, 2), np.int64),
+        np.zeros((looks, len(flows), 3), np.int64),
+        np.zeros((len(flows), 3), np.int64),
+    ]
     settings = (requests, warmup, seed, batches, largest, PAUSE_AFTER)
     while True:
-        status = kernel(*static, *settings, registers, clock, *counters, *pools, *outputs)
+        status = kernel(*static, *settings, registers, clock, *counters, *pools, *series, *outputs)
         if status == FINISHED:
             break
         if status == FULL:
@@ -1742,6 +1776,8 @@ def run(
                 )
             pools = _grown(pools, registers, capacity, bool(plan.outages))
             capacity *= 2
+        if status == SERIES_FULL:
+            series[1:3] = [np.concatenate([part, np.zeros_like(part)]) for part in series[1:3]]
         if progress is not None:
             progress(int(registers[G_ARRIVED]))
     outputs[4][batches] = clock[2]
@@ -1751,6 +1787,8 @@ def run(
         int(registers[G_ARRIVED]),
         int(registers[G_DONE]),
         *outputs,
+        series[1][: registers[G_SERIES]],
+        series[2][: registers[G_SERIES]],
     )
 
 

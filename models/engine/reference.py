@@ -19,7 +19,7 @@ from models.engine.policies import BROKEN, FAILED, LOST, OK, REJECTED, TIMED_OUT
 class Simulation:
     """One run of a plan: `requests` arrivals over all flows, the first `warmup` not measured."""
 
-    def __init__(self, plan, requests, seed, warmup=0):
+    def __init__(self, plan, requests, seed, warmup=0, series_ms=inf):
         self.plan, self.seed = plan, seed
         self.env = simpy.Environment()
         self.workers = [
@@ -42,14 +42,14 @@ class Simulation:
             for step in plan.steps
         ]  # fmt: skip
         self.arriving = len(plan.flows)
-        self.measures = Measures(self.env, plan, requests, warmup)
+        self.measures = Measures(self.env, plan, requests, warmup, series_ms)
 
     def run(self):
         for flow in self.plan.flows:
             self.env.process(self.arrivals(flow))
         for outage in self.plan.outages:
             self.env.process(self.outage(outage))
-        self.env.run()
+        self.measures.observe(self.workers, self.lanes)
         return self.measures
 
     # Steps: workers, work, children
@@ -404,6 +404,7 @@ class Simulation:
         result = yield from self.call(root, Job(request, 0, request.scope))
         request.answer = result if result in (OK, REJECTED) else FAILED
         request.replied_ms = self.env.now
+        self.measures.replied(request)
         if request.answer != OK:
             self.give_up(request, request.answer)
 
@@ -569,12 +570,30 @@ class Measures:
     The measured window runs from the arrival of the first counted request to the last arrival.
     """
 
-    def __init__(self, env, plan, requests, warmup):
+    def __init__(self, env, plan, requests, warmup, series_ms):
         self.env, self.limit, self.warmup = env, requests, warmup
+        self.series_ms, self.series = series_ms, []
+        self.so_far = [[0, 0, 0] for _ in plan.flows]  # arrived, answered well, answered badly
         self.requests = []
         self.services = [ServiceRecord() for _ in plan.services]
         self.steps = [StepRecord() for _ in plan.steps]
         self.from_ms = self.to_ms = inf
+
+    def observe(self, workers, lanes):
+        """Run to the end; every `series_ms` look at who is busy, who waits, and what was done."""
+        number = 1
+        while (next_ms := self.env.peek()) < inf:
+            while number * self.series_ms <= next_ms:
+                places = [*workers, *lanes]
+                busy = [0 if place is None else place.count for place in places]
+                waiting = [0 if place is None else len(place.put_queue) for place in places]
+                done = [list(counts) for counts in self.so_far]
+                self.series.append((number * self.series_ms, busy, waiting, done))
+                number += 1
+            self.env.step()
+
+    def replied(self, request):
+        self.so_far[request.flow][1 if request.answer == OK else 2] += 1
 
     @property
     def full(self):
@@ -588,6 +607,7 @@ class Measures:
             self.from_ms = self.env.now
         if position == self.limit - 1:
             self.to_ms = self.env.now
+        self.so_far[flow][0] += 1
         self.requests.append(Request(flow, index, self.env.now, position >= self.warmup))
         return self.requests[-1]
 
