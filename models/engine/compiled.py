@@ -1787,8 +1787,8 @@ def run(
         int(registers[G_ARRIVED]),
         int(registers[G_DONE]),
         *outputs,
-        series[1][: registers[G_SERIES]],
-        series[2][: registers[G_SERIES]],
+        series_places=series[1][: registers[G_SERIES]],
+        series_done=series[2][: registers[G_SERIES]],
     )
 
 
