@@ -1787,8 +1787,7 @@ def run(
         int(registers[G_ARRIVED]),
         int(registers[G_DONE]),
         *outputs,
-        series_places=series[1][: registers[G_SERIES]],
-        series_done=series[2][: registers[G_SERIES]],
+        *(part[: registers[G_SERIES]] for part in series[1:3]),
     )
 
 
