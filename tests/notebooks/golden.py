@@ -1,0 +1,74 @@
+"""Golden files: what every notebook published with the book's parameters.
+
+They prove that nothing moved, never that it is true. After a change that is meant,
+`python tests/notebooks/golden.py 3-broker` writes one anew.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import papermill
+import pytest
+
+from models import publish
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(path.stem for path in ROOT.glob("notebooks/*.ipynb"))
+TOLERANCE = 1e-6  # relative: elementary functions differ in the last digits between machines
+
+
+def notebook(name: str) -> Path:
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+def file(name: str) -> Path:
+    return ROOT / "tests" / "golden" / f"{name}.json"
+
+
+def golden(name: str) -> dict[str, Any]:
+    return json.loads(file(name).read_text("utf-8"))
+
+
+def values(found: dict[str, Any]) -> dict[str, Any]:
+    """The published values alone."""
+    return {key: record["value"] for key, record in found["values"].items()}
+
+
+def run(name: str, folder: Path, **parameters: Any) -> dict[str, Any]:
+    """What a notebook publishes with these parameters, as its golden file holds it."""
+    out = folder / f"{name}.ipynb"
+    papermill.execute_notebook(
+        notebook(name), out, parameters, cwd=ROOT, progress_bar=False, log_output=False
+    )
+    found = publish.read(out)
+    for (kind, key), bundle in publish.outputs(out).items():
+        if kind == "chart" and "svg" in bundle[publish.MIME]:
+            del found["charts"][key]["drawn"]  # how systems are drawn has tests of its own
+    return json.loads(json.dumps(found))
+
+
+def same(found: Any, expected: Any, place: str = "") -> None:
+    """Require the same names, words and whole numbers, and floats within the tolerance."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), place
+        for key in expected:
+            same(found[key], expected[key], f"{place}.{key}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), place
+        for number, item in enumerate(expected):
+            same(found[number], item, f"{place}[{number}]")
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=TOLERANCE, abs=1e-9), place
+    else:
+        assert found == expected, place
+
+
+if __name__ == "__main__":
+    for given in sys.argv[1:]:
+        with tempfile.TemporaryDirectory() as place:
+            text = json.dumps(run(given, Path(place)), indent=1, ensure_ascii=False, sort_keys=True)
+        file(given).write_text(text + "\n", "utf-8")
+        print(f"{file(given)} written")

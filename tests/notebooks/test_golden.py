@@ -1,0 +1,51 @@
+"""Every notebook gives its golden values, and says what its parameters mean."""
+
+import golden
+import papermill
+import pytest
+
+
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_the_books_parameters_give_the_golden_values(name, tmp_path):
+    golden.same(golden.run(name, tmp_path), golden.golden(name))
+
+
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_every_parameter_has_a_type_and_a_meaning(name):
+    parameters = papermill.inspect_notebook(str(golden.notebook(name)))
+    assert parameters
+    for key, parameter in parameters.items():
+        assert parameter["help"] and parameter["inferred_type_name"] != "None", key
+
+
+def changed(value):
+    """Something that differs from it, but hardly."""
+    if isinstance(value, float):
+        return value * (1 + 1e-5) + 1e-8
+    if isinstance(value, str):
+        return f"{value} "
+    if isinstance(value, list | dict):
+        return type(value)() if value else [None]
+    return 0 if value is None else value + 1
+
+
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_every_change_of_a_golden_value_is_seen(name):
+    expected = golden.golden(name)
+    for records in expected.values():
+        for key, record in records.items():
+            for part, value in record.items():
+                for found in (
+                    {**record, part: changed(value)},
+                    {other: rest for other, rest in record.items() if other != part},
+                ):
+                    with pytest.raises(AssertionError):
+                        golden.same(found, record)
+            with pytest.raises(AssertionError):
+                golden.same({other: records[other] for other in records if other != key}, records)
+    golden.same(expected, expected)
+    assert sum(map(len, expected.values())) > 10
+
+
+def test_a_difference_between_machines_is_not_a_change():
+    golden.same({"value": 1.0 + 1e-9}, {"value": 1.0})
