@@ -4,11 +4,11 @@ unresolvable, and whatever is asked for is logged."""
 import os
 from pathlib import Path
 
+import chromium
 import pytest
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent.parent
-CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -29,10 +29,10 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 def browser():
     if not (SITE / "index.html").exists():
         pytest.fail(f"there is no built book in {SITE}: run `make book` first", pytrace=False)
-    if not Path(CHROMIUM).exists():
-        pytest.fail("there is no Chromium: run `apt-get install chromium` first", pytrace=False)
+    if (place := chromium.find()) is None:
+        pytest.fail("there is no Chromium: `make test` says how to get it", pytrace=False)
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = play.chromium.launch(executable_path=place, args=FLAGS)
         yield browser
         browser.close()
 
@@ -102,6 +102,14 @@ def test_a_page_works_alone_and_fits(visit, name, size):
     )
     for left, right in drawn:
         assert left >= 0 and right <= size["width"]
+
+
+@pytest.mark.parametrize("kind", ["img", "script", "iframe"])
+def test_a_request_to_another_host_is_seen(visit, tmp_path, kind):
+    page = tmp_path / "page.html"
+    page.write_text(f'<h1>A page</h1><{kind} src="http://elsewhere.example/it"></{kind}>', "utf-8")
+    asked = visit(page).asked
+    assert [url for url in asked if not url.startswith("file:")] == ["http://elsewhere.example/it"]
 
 
 @pytest.mark.parametrize("name", PAGES)
