@@ -55,42 +55,42 @@ class Queue:
 # --- checks -----------------------------------------------------------------------------------
 
 
-def _number(name: str, value: ArrayLike) -> Number:
+def _number(name: str, value: Any) -> Number:
     array = np.asarray(value, dtype=float)
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{name} is {value}; a finite number was expected")
     return array[()]
 
 
-def _positive(name: str, value: ArrayLike) -> Number:
+def _positive(name: str, value: Any) -> Number:
     number = _number(name, value)
     if np.any(number <= 0):
         raise ValueError(f"{name} is {value}; it must be greater than 0")
     return number
 
 
-def _not_negative(name: str, value: ArrayLike) -> Number:
+def _not_negative(name: str, value: Any) -> Number:
     number = _number(name, value)
     if np.any(number < 0):
         raise ValueError(f"{name} is {value}; it must not be negative")
     return number
 
 
-def _probability(name: str, value: ArrayLike) -> Number:
+def _probability(name: str, value: Any) -> Number:
     number = _number(name, value)
     if np.any((number < 0) | (number > 1)):
         raise ValueError(f"{name} is {value}; a probability lies between 0 and 1")
     return number
 
 
-def _open_probability(name: str, value: ArrayLike) -> Number:
+def _open_probability(name: str, value: Any) -> Number:
     number = _probability(name, value)
     if np.any((number == 0) | (number == 1)):
         raise ValueError(f"{name} is {value}; it must lie between 0 and 1, neither of them")
     return number
 
 
-def _count(name: str, value: ArrayLike, least: int = 1) -> Any:
+def _count(name: str, value: Any, least: int = 1) -> Any:
     number = _number(name, value)
     if np.any(number < least) or np.any(number != np.floor(number)):
         raise ValueError(f"{name} is {value}; a whole number of at least {least} was expected")
