@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import vl_convert
@@ -69,9 +70,10 @@ def _mathjax() -> Path:
 
 def _vega(folder: Path) -> str:
     """The charts' library as a classic script; made once for a version, which takes seconds."""
-    kept = folder / f".vega-{vl_convert.__version__}.js"
+    kept = folder / f".vega-{version('vl-convert-python')}.js"
     if not kept.exists():
-        kept.write_text(f"(function () {{\n{vl_convert.javascript_bundle()}\n}})();\n", "utf-8")
+        bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
+        kept.write_text(f"(function () {{\n{bundle}\n}})();\n", "utf-8")
     return kept.read_text("utf-8")
 
 
