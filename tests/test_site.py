@@ -1,15 +1,18 @@
 """The built book: complete, linked, described, numbered, and asking no other host."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
 import nbformat.v4 as v4
+import papermill
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -101,9 +104,13 @@ def listed(toc):
     return files
 
 
+def missing(folder, toc):
+    """Pages that the table of contents names and that are not in the folder."""
+    return [name for name in listed(toc) if not (folder / f"{name}.html").exists()]
+
+
 def test_every_page_is_there(site):
-    for name in listed(yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))):
-        assert (site / f"{name}.html").exists(), name
+    assert missing(site, yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))) == []
 
 
 def test_every_chapter_and_notebook_is_in_the_book():
@@ -175,6 +182,41 @@ def test_stylesheets_load_from_no_other_host(site):
         assert not loads, (path, loads)
 
 
+def cells(page, name):
+    """The rows of a table of a page, as text."""
+    lines = page.select(f"table#tab-{name} tbody tr")
+    return [[cell.get_text(" ", strip=True) for cell in line.find_all("td")] for line in lines]
+
+
+def test_the_status_page_says_what_built_this_book(site, pages):
+    page = pages[site / "book" / "status.html"]
+    versions = cells(page, "versions")
+    assert {"numba", "simpy", "jupyter-book", "pytest"} <= {name for name, _, _ in versions}
+    for name, shown, _ in versions:
+        assert shown == version(name)
+    notebooks = {path.stem: path for path in ROOT.glob("notebooks/*.ipynb")}
+    ran = cells(page, "notebooks")
+    assert [row[0] for row in ran] == sorted(notebooks)
+    assert all(float(row[-1]) > 0 for row in ran)
+    assert cells(page, "parameters") == [
+        [name, key, parameter["default"], parameter["help"]]
+        for name, path in sorted(notebooks.items())
+        for key, parameter in papermill.inspect_notebook(str(path)).items()
+    ]
+
+
+def test_the_status_page_shows_what_was_measured(site, pages):
+    page = pages[site / "book" / "status.html"]
+    bench = json.loads((ROOT / "book" / "benchmarks.json").read_text("utf-8"))
+    assert bench["date"] in page.get_text() and bench["machine"]["processor"] in page.get_text()
+    shown = cells(page, "targets")
+    assert [row[0] for row in shown] == [row["what"] for row in bench["targets"]]
+    assert [row[-1] for row in shown] == ["yes" if row["met"] else "no" for row in bench["targets"]]
+    for line, row in zip(cells(page, "speeds"), bench["speeds"], strict=True):
+        assert line[:2] == [row["system"], row["program"]]
+        assert float(line[2].replace(",", "")) == pytest.approx(row["per_s"], rel=0.005)
+
+
 # The same checks see what is wrong.
 
 
@@ -205,21 +247,23 @@ def test_a_dead_link_is_seen(tmp_path):
     assert dead(path, page, {path: page}) == ["b.html", "#no"]
 
 
+def test_a_missing_page_is_seen(tmp_path):
+    (tmp_path / "a.html").touch()
+    toc = {"root": "a", "parts": [{"chapters": [{"file": "b", "sections": [{"file": "c"}]}]}]}
+    assert missing(tmp_path, toc) == ["b", "c"]
+
+
 # A book with a flaw does not build.
 
 
-@pytest.fixture(scope="module")
-def build(tmp_path_factory):
+@pytest.fixture
+def build(tmp_path):
     """Builds a book of one chapter and one notebook with this book's own configuration."""
 
-    def run(chapter="Fine: {value}`n`.", code="publish.value('n', 41 + 1)"):
-        book = tmp_path_factory.mktemp("book")
-        shutil.copyfile(ROOT / "_config.yml", book / "_config.yml")
-        for part in ("_ext", "_static", "references.bib"):
-            copy = shutil.copytree if (ROOT / "book" / part).is_dir() else shutil.copyfile
-            (book / "book").mkdir(exist_ok=True)
-            copy(ROOT / "book" / part, book / "book" / part)
-        (book / "book" / "1-tiny.md").write_text(f"# Tiny\n\n{chapter}\n", "utf-8")
+    def run(chapter="Fine: {value}`n`.", code="publish.value('n', 41 + 1)", package=ROOT, pages=()):
+        shutil.copyfile(ROOT / "_config.yml", tmp_path / "_config.yml")
+        shutil.copytree(ROOT / "book", tmp_path / "book", dirs_exist_ok=True)
+        (tmp_path / "book" / "1-tiny.md").write_text(f"# Tiny\n\n{chapter}\n", "utf-8")
         notebook = v4.new_notebook(
             cells=[
                 v4.new_markdown_cell("# Its notebook"),
@@ -227,27 +271,44 @@ def build(tmp_path_factory):
             ],
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
         )
-        (book / "notebooks").mkdir()
-        (book / "notebooks" / "1-tiny.ipynb").write_text(nbformat.writes(notebook), "utf-8")
+        (tmp_path / "notebooks").mkdir(exist_ok=True)
+        (tmp_path / "notebooks" / "1-tiny.ipynb").write_text(nbformat.writes(notebook), "utf-8")
+        files = ["notebooks/1-tiny", *pages]
         toc = {
             "format": "jb-book",
             "root": "book/1-tiny",
-            "chapters": [{"file": "notebooks/1-tiny"}],
+            "chapters": [{"file": name} for name in files],
         }
-        (book / "_toc.yml").write_text(yaml.safe_dump(toc), "utf-8")
-        command = [Path(sys.executable).parent / "jupyter-book", "build", book, *FLAGS]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc), "utf-8")
+        command = [Path(sys.executable).parent / "jupyter-book", "build", tmp_path, *FLAGS]
+        environment = {**os.environ, "PYTHONPATH": str(package)}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-        return done.returncode, done.stdout + done.stderr, book
+        page = tmp_path / "_build" / "html" / "book" / "1-tiny.html"
+        return done.returncode, done.stdout + done.stderr, page
 
     return run
 
 
-def test_a_book_without_a_flaw_builds_and_a_changed_number_changes_the_page(build):
-    code, said, book = build()
+def test_a_book_without_a_flaw_builds(build):
+    code, said, page = build()
     assert code == 0, said
-    page = book / "_build" / "html" / "book" / "1-tiny.html"
     assert 'Fine: <span class="value">42</span>' in page.read_text("utf-8")
+
+
+def test_a_changed_constant_of_the_models_changes_the_page(build, tmp_path_factory):
+    """Built again in the same folder, where everything else is as it was."""
+    package = tmp_path_factory.mktemp("package")
+    shutil.copytree(ROOT / "models", package / "models")
+    code = "from models import stages\n\npublish.value('n', stages.ACK_MS, 'ms')"
+    shown = re.compile('Fine: <span class="value">([^<]*)')
+    pages = []
+    for change in ("", "\nACK_MS = 7.25\n"):
+        with (package / "models" / "stages.py").open("a", encoding="utf-8") as stream:
+            stream.write(change)
+        done, said, page = build(code=code, package=package)
+        assert done == 0, said
+        pages += shown.findall(page.read_text("utf-8"))
+    assert pages[0] != pages[1] == "7.25\u00a0ms"
 
 
 @pytest.mark.parametrize(
@@ -260,6 +321,8 @@ def test_a_book_without_a_flaw_builds_and_a_changed_number_changes_the_page(buil
         ({"chapter": "{numref}`fig-gone` {value}`n`"}, "fig-gone"),
         ({"chapter": "```{verdict} soak-first\n```"}, "no claim 'soak-first' was published"),
         ({"chapter": "```{chart} n\n```"}, "has no caption"),
+        ({"chapter": "### A level left out\n\n{value}`n`"}, "Non-consecutive header level"),
+        ({"pages": ["book/gone"]}, "book/gone"),
     ],
     ids=lambda item: next(iter(item.values()))[:24] if isinstance(item, dict) else "",
 )

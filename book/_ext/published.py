@@ -8,6 +8,7 @@ and all pages are written at every build. An unknown name ends the build.
 import base64
 import csv
 import html
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from models import publish
 
 ROWS_SHOWN = 200
 ICONS = {"holds": "✓", "holds only if": "◐", "does not hold here": "✗"}
+SOURCES: dict[str, Callable] = {}  # pages whose records are made by the build, not by a notebook
 logger = logging.getLogger(__name__)
 
 
@@ -248,6 +250,8 @@ def write_csv(file: Path, table) -> None:
 def executed(app: Sphinx, notebook: str):
     """What the executed notebook published, or None; read once a build."""
     kept = app.env.temp_data.setdefault("published", {})
+    if notebook in SOURCES and notebook not in kept:
+        kept[notebook] = SOURCES[notebook](app)
     if notebook not in kept:
         file = Path(app.outdir).parent / "jupyter_execute" / "notebooks" / f"{notebook}.ipynb"
         in_book = f"notebooks/{notebook}" in app.env.found_docs

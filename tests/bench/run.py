@@ -1,0 +1,258 @@
+"""How fast the engines are: `make bench` runs this and keeps the result for the status page.
+
+Machines are shared and noisy, so nothing is compared across time: in each round every program has
+one turn on the same system, and what counts is the ratio within the round; its median and its range
+are kept. Seconds are those of processor time on one core.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import loops
+import numpy as np
+import pandas as pd
+import systems
+
+import models
+from models import publish, simulate, theory
+
+HERE = Path(__file__).parent
+ENGINE = "compiled engine"
+SIMPY, LOOP, NUMPY_LOOP = "SimPy engine", "numba loop, same draws", "numba loop, numpy's draws"
+RECURSION, NUMPY_RECURSION = "recursion in numba, same draws", "recursion in numba, numpy's draws"
+CIW, LINE = "Ciw", "LINE's C++ simulator"
+TANDEM, CHAIN, SHOP = "three M/M/2 in a row", "three held calls", "shop"
+
+# What is asked of the compiled engine: requests a second, and how many times as fast as others.
+REQUESTS_PER_S = {TANDEM: 1.5e6, CHAIN: 1.5e6, SHOP: 0.5e6}
+TIMES_AS_FAST = {SIMPY: 100.0, LOOP: 0.5, CIW: 1.0, LINE: 1.0}
+
+START = "from models import System, simulate; simulate(System.load('shop'), 1_000)"
+VERSIONS = """
+import json
+from importlib.metadata import version
+print(json.dumps({"Ciw": version("ciw"), "LINE": version("line-solver")}))
+"""
+PEAK = """
+import resource, sys
+sys.path.insert(0, {here!r})
+import systems
+from models import simulate
+simulate(systems.tandem(), {requests}, keep="summary")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def engine(system, requests, name="compiled", keep="summary"):
+    """One of the book's engines."""
+
+    def run(seed):
+        started = time.process_time()
+        simulate(system, requests, seed, name, keep)
+        return requests / (time.process_time() - started)
+
+    return run
+
+
+def loop(make, draw, system, requests):
+    """A loop of `loops.py`, compiled before it is measured."""
+    plan = system.plan()
+    streams = np.array([plan.flows[0].stream] + [step.stream for step in plan.steps])
+    run_loop, none = make(draw), np.zeros(0)
+    source = (lambda seed: seed) if draw is loops.keyed else np.random.default_rng
+    run_loop(source(1), streams, 1000, none, none)
+
+    def run(seed):
+        started = time.process_time()
+        run_loop(source(seed), streams, requests, none, none)
+        return requests / (time.process_time() - started)
+
+    return run
+
+
+def other(python, name, customers):
+    """A program of `others.py`; None where it does not run on this machine."""
+    numbers = (systems.GAP_MS, systems.WORK_MS, systems.STATIONS, systems.WORKERS)
+    command = [python, HERE / "others.py", name, *map(str, numbers)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    expected = (
+        systems.STATIONS
+        * theory.mmc(1 / systems.GAP_MS, 1 / systems.WORK_MS, systems.WORKERS).mean_sojourn
+    )
+
+    def run(seed):
+        process.stdin.write(f"{customers} {seed}\n")
+        process.stdin.flush()
+        said = json.loads(process.stdout.readline())
+        if abs(said["mean_ms"] / expected - 1) > 0.25:
+            raise RuntimeError(f"{name}: mean response {said['mean_ms']} ms, expected {expected}")
+        return customers / said["seconds"]
+
+    try:
+        run(1)
+    except (OSError, ValueError):
+        return None
+    return run
+
+
+def programs(size: float, python: str | None) -> dict[str, dict[str, Callable]]:
+    """Per system, each program as a function from seed to requests a second."""
+
+    def count(requests):
+        return max(200, int(size * requests))
+
+    tandem, chain, shop = systems.tandem(), systems.chain(), systems.shop()
+    made: dict[str, dict[str, Callable]] = {}
+    for name, system in ((TANDEM, tandem), (CHAIN, chain), (SHOP, shop)):
+        made[name] = {
+            ENGINE: engine(system, count(1_000_000)),
+            SIMPY: engine(system, count(10_000), "simpy", "requests"),
+        }
+    for name, system, make, same, numpys in (
+        (TANDEM, tandem, loops.tandem_loop, LOOP, NUMPY_LOOP),
+        (TANDEM, tandem, loops.tandem_recursion, RECURSION, NUMPY_RECURSION),
+        (CHAIN, chain, loops.chain_loop, LOOP, NUMPY_LOOP),
+    ):
+        made[name][same] = loop(make, loops.keyed, system, count(2_000_000))
+        made[name][numpys] = loop(make, loops.from_numpy, system, count(4_000_000))
+    if python:
+        for name, key, customers in ((LINE, "line", 1_000_000), (CIW, "ciw", 20_000)):
+            if (run := other(python, key, count(customers))) is not None:
+                made[TANDEM][name] = run
+            else:
+                print(f"{name} does not run here and is left out", file=sys.stderr)
+    return made
+
+
+def speeds(made: dict[str, dict[str, Callable]], rounds: int) -> dict[str, dict[str, list]]:
+    """Requests a second of each program in each round."""
+    found: dict[str, dict[str, list[float]]] = {
+        system: {name: [] for name in runs} for system, runs in made.items()
+    }
+    for system, runs in made.items():
+        for seed in range(1, rounds + 1):
+            for name, run in runs.items():
+                found[system][name].append(run(seed))
+    return found
+
+
+def peak_bytes(requests: int) -> int:
+    """Peak of the resident memory of a fresh process that simulates so many requests."""
+    script = PEAK.format(here=str(HERE), requests=requests)
+    peak = int(subprocess.check_output([sys.executable, "-c", script], text=True))
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def start_s() -> float:
+    """Seconds from nothing to the end of a first small run, with machine code from the cache."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", START], check=True)
+    return time.perf_counter() - started
+
+
+def target(what, values, unit, bound, limit):
+    """One row of what is asked of the engine. `bound` is 'at least' or 'at most' the `limit`."""
+    measured = statistics.median(values)
+    return {
+        "what": what,
+        "measured": measured,
+        "low": min(values),
+        "high": max(values),
+        "unit": unit,
+        "bound": bound,
+        "target": limit,
+        "met": measured >= limit if bound == "at least" else measured <= limit,
+    }
+
+
+def targets(found, peaks, starts):
+    rows = []
+    for system, per_s in found.items():
+        limit = REQUESTS_PER_S[system]
+        rows.append(target(f"{system}: requests", per_s[ENGINE], "/s", "at least", limit))
+        for name, limit in TIMES_AS_FAST.items():
+            if name in per_s:
+                ratios = [a / b for a, b in zip(per_s[ENGINE], per_s[name], strict=True)]
+                what = f"{system}: speed over that of {name}"
+                rows.append(target(what, ratios, "", "at least", limit))
+    (few, less), (many, more) = peaks.items()
+    what = f"peak memory of {many:,} requests over that of {few:,}"
+    rows.append(target(what, [more / less], "", "at most", 1.1))
+    rows.append(target("a second process: start and a first run", starts, "s", "at most", 2.0))
+    return rows
+
+
+def machine(python: str | None) -> dict[str, str]:
+    """What was measured on, and with which versions."""
+    try:
+        cpu = next(
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+            if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        cpu = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "processor": f"{cpu or platform.machine()}, {os.cpu_count()} cores",
+        "system": f"{platform.system()} {platform.machine()}",
+        "Python": platform.python_version(),
+        **{name: version(name) for name in ("numba", "numpy", "simpy")},
+        **(json.loads(subprocess.check_output([python, "-c", VERSIONS])) if python else {}),
+    }
+
+
+def text(rows: list[dict]) -> str:
+    """Rows as an aligned table."""
+    frame = pd.DataFrame(rows).rename(columns={"per_s": "requests/s"})
+    return frame.to_string(index=False, float_format=lambda number: publish.number(number))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each program")
+    parser.add_argument("--size", type=float, default=1.0, help="share of the usual run lengths")
+    parser.add_argument("--others", help="the Python that has Ciw and LINE; else they are left out")
+    parser.add_argument("--out", type=Path, help="where to keep the result, as JSON")
+    options = parser.parse_args()
+    found = speeds(programs(options.size, options.others), options.rounds)
+    counts = [max(1000, int(options.size * requests)) for requests in (1_000_000, 10_000_000)]
+    peaks = {requests: peak_bytes(requests) for requests in counts}
+    start_s()  # fills the cache
+    starts = [start_s() for _ in range(options.rounds)]
+    result = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "rounds": options.rounds,
+        "engine": publish.fingerprint(Path(models.__file__).parent / "engine"),
+        "machine": machine(options.others),
+        "speeds": [
+            {
+                "system": system,
+                "program": name,
+                "per_s": statistics.median(values),
+                "low": min(values),
+                "high": max(values),
+            }
+            for system, programs in found.items()
+            for name, values in programs.items()
+        ],
+        "targets": targets(found, peaks, starts),
+    }
+    print(text(result["speeds"]), text(result["targets"]), sep="\n\n")
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        print(f"\nkept in {options.out}")
+
+
+if __name__ == "__main__":
+    main()
