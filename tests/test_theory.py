@@ -18,6 +18,7 @@ HOURS = 1.0
 MINUTES = 60.0
 
 # id, mark, what is computed, value, absolute tolerance, source
+# fmt: off
 ROWS = [
     ("mm1-line-readme", "P", lambda: t.mm1(1, 2).mean_number, 1, 1e-9, "line-solver README table"),
     ("mm1-line-readme-W", "P", lambda: t.mm1(1, 2).mean_sojourn, 1, 1e-9, "line-solver README"),
@@ -231,6 +232,7 @@ ROWS = [
     ],
     ("V16", "F", lambda: t.routing_factor(0.3, 10), 3.7, 1e-12, "Chen et al. 2019, inputs"),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,9 @@ def test_many_held_workers_are_two_queues_in_a_row(servers):
     assert waits == sorted(waits, reverse=True)
 
 
-@given(st.integers(1, 40), st.floats(0.1, 5), st.floats(0.1, 5), st.integers(1, 4), st.floats(0, 50))
+@given(
+    st.integers(1, 40), st.floats(0.1, 5), st.floats(0.1, 5), st.integers(1, 4), st.floats(0, 50)
+)
 def test_held_capacity_bounds(workers, work, callee, servers, trip):
     capacity = t.hold_capacity(workers, work, callee, servers, trip)
     assert capacity <= t.held_capacity(workers, work, trip + callee) + 1e-9

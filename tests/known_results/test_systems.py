@@ -63,46 +63,67 @@ def tandem(paths, stations):
         return step
 
     return system(
-        {f"path{i}": {"rate_per_s": 1000 * rate, "root": visit(stops)}
-         for i, (rate, stops) in enumerate(paths)},
+        {
+            f"path{i}": {"rate_per_s": 1000 * rate, "root": visit(stops)}
+            for i, (rate, stops) in enumerate(paths)
+        },
         {f"s{i}": {"workers": workers} for i, (_, workers) in enumerate(stations)},
         log={},
     )
 
 
 def held_call(rate, workers, round_trip_ms=0.0, callee_workers=1):
-    root = {"service": "caller", "work": exponential(),
-            "then": [{"service": "callee", "work": exponential()}]}
-    return system({"only": {"rate_per_s": 1000 * rate, "root": root}},
-                  {"caller": {"workers": workers}, "callee": {"workers": callee_workers}},
-                  round_trip_ms)
+    root = {
+        "service": "caller",
+        "work": exponential(),
+        "then": [{"service": "callee", "work": exponential()}],
+    }
+    return system(
+        {"only": {"rate_per_s": 1000 * rate, "root": root}},
+        {"caller": {"workers": workers}, "callee": {"workers": callee_workers}},
+        round_trip_ms,
+    )
 
 
 def chain(depth, round_trip_ms, rate=0.1):
     root = {"service": f"s{depth}", "work": exponential()}
     for level in reversed(range(depth)):
         root = {"service": f"s{level}", "work": exponential(), "then": [root]}
-    return system({"only": {"rate_per_s": 1000 * rate, "root": root}},
-                  {f"s{i}": {} for i in range(depth + 1)}, round_trip_ms)
+    return system(
+        {"only": {"rate_per_s": 1000 * rate, "root": root}},
+        {f"s{i}": {} for i in range(depth + 1)},
+        round_trip_ms,
+    )
 
 
-def fan_out(rate, branches, root_workers="unlimited", branch_workers=1, work=None, parallel=True,
-            **step):
+def fan_out(
+    rate, branches, root_workers="unlimited", branch_workers=1, work=None, parallel=True, **step
+):
     """A root without work of its own that calls `branches` services."""
     leaf = {"work": work or exponential(), **step}
-    root = {"service": "root", "in_parallel": parallel,
-            "then": [{"service": f"branch{i}", **leaf} for i in range(branches)]}
-    return system({"only": {"rate_per_s": 1000 * rate, "root": root}},
-                  {"root": {"workers": root_workers}}
-                  | {f"branch{i}": {"workers": branch_workers} for i in range(branches)})
+    root = {
+        "service": "root",
+        "in_parallel": parallel,
+        "then": [{"service": f"branch{i}", **leaf} for i in range(branches)],
+    }
+    return system(
+        {"only": {"rate_per_s": 1000 * rate, "root": root}},
+        {"root": {"workers": root_workers}}
+        | {f"branch{i}": {"workers": branch_workers} for i in range(branches)},
+    )
 
 
 def consumers(rate, workers, partitions=None, work=None):
     """A producer without work of its own, a log, and consumers."""
-    root = {"service": "producer",
-            "then": [{"service": "consumer", "via": "log", "work": work or exponential()}]}
-    return system({"only": {"rate_per_s": 1000 * rate, "root": root}},
-                  {"producer": {}, "consumer": {"workers": workers}}, log={"partitions": partitions})
+    root = {
+        "service": "producer",
+        "then": [{"service": "consumer", "via": "log", "work": work or exponential()}],
+    }
+    return system(
+        {"only": {"rate_per_s": 1000 * rate, "root": root}},
+        {"producer": {}, "consumer": {"workers": workers}},
+        log={"partitions": partitions},
+    )
 
 
 # --- measures of one run ------------------------------------------------------------------------
@@ -195,8 +216,9 @@ class Row:
 
 CIW = "[F] Jackson 1957; network of Ciw tutorial II"
 CAFE = tandem([(0.09, [0, 1, 2]), (0.21, [0, 2]), (0.2, [1, 2])], [(1, 1), (2.5, 2), (2, 2)])
-CAFE_THEORY = theory.jackson([0.3, 0.2, 0], [1, 0.4, 0.5], [1, 2, 2],
-                             [[0, 0.3, 0.7], [0, 0, 1], [0, 0, 0]])
+CAFE_THEORY = theory.jackson(
+    [0.3, 0.2, 0], [1, 0.4, 0.5], [1, 2, 2], [[0, 0.3, 0.7], [0, 0, 1], [0, 0, 0]]
+)
 SPLIT_MERGE = "[F] Thomasian 2014; Pollaczek-Khinchine"
 HYPER = {"distribution": "hyperexponential", "mean_ms": 1.0, "cv": 2.0}
 PARETO = {"distribution": "pareto", "low_ms": 0.5, "high_ms": 20.0, "shape": 1.5}
@@ -207,20 +229,30 @@ PARETO_MEAN, PARETO_SECOND = (
 DM2_WAIT = 0.711114831456  # embedded Markov chain of what arrivals find, truncated at 200
 TANDEM_P99 = 18.353560171525  # root of (5 exp(-0.3 t) - 3 exp(-0.5 t)) / 2 = 0.01
 TWO_FLOWS = system(
-    {"short": {"rate_per_s": 300, "root": {"service": "both", "work": exponential()}},
-     "long": {"rate_per_s": 100, "root": {"service": "both", "work": constant(4.0)}}},
+    {
+        "short": {"rate_per_s": 300, "root": {"service": "both", "work": exponential()}},
+        "long": {"rate_per_s": 100, "root": {"service": "both", "work": constant(4.0)}},
+    },
     {"both": {"workers": 1}},
 )
 JITTERED = System.model_validate(
-    {"name": "far call", "infrastructures": {"here": {}, "there": {}},
-     "network": {"between": [{"ends": ["here", "there"], "rtt_ms": 20, "jitter_cv": 0.5}]},
-     "services": {"caller": HERE, "callee": {"infrastructure": "there"}},
-     "flows": {"only": {"rate_per_s": 100,
-                        "root": {"service": "caller", "then": [{"service": "callee"}]}}}}
+    {
+        "name": "far call",
+        "infrastructures": {"here": {}, "there": {}},
+        "network": {"between": [{"ends": ["here", "there"], "rtt_ms": 20, "jitter_cv": 0.5}]},
+        "services": {"caller": HERE, "callee": {"infrastructure": "there"}},
+        "flows": {
+            "only": {
+                "rate_per_s": 100,
+                "root": {"service": "caller", "then": [{"service": "callee"}]},
+            }
+        },
+    }
 )
 SIGMA = math.sqrt(math.log(1 + 0.5**2))  # of the logarithm of a lognormal with cv 0.5
 SLOW_LEAF = {"distribution": "empirical", "values_ms": [1.0] * 99 + [100.0]}
 
+# fmt: off
 ROWS = [
     # open queues
     *[
@@ -447,6 +479,7 @@ ROWS = [
         fan_out(0.1, 3, branch_workers="unlimited", parallel=False, fails=0.2, undo=exponential()),
         metric("undone_mean"), theory.saga_compensations_sequential([0.2] * 3), 20_000),
 ]
+# fmt: on
 
 
 def estimate(row, replications, requests, engine):
@@ -499,8 +532,9 @@ def test_spread_of_a_mean_wait():
     """[F] mm1-avar: the mean wait of n customers has the variance 1976/n (Whitt 1989)."""
     customers, replications = 20_000, 200
     means = [
-        simulate(queue(0.8), requests=customers, seed=seed, keep="summary")
-        .services.mean_wait_ms.iloc[0]
+        simulate(
+            queue(0.8), requests=customers, seed=seed, keep="summary"
+        ).services.mean_wait_ms.iloc[0]
         for seed in range(1, replications + 1)
     ]
     spread = np.var(means, ddof=1) * 0.9 * customers  # the first tenth is warm-up
@@ -517,11 +551,17 @@ def test_backlog_of_an_outage():
     consume = {"service": "consumer", "via": "log"}
     outage = system(
         {
-            "orders": {"rate_per_s": 80,
-                       "root": {"service": "producer", "then": [consume | {"work": work}]}},
-            "outage": {"arrivals": {"process": "timestamps", "times_ms": [20_000.0]},
-                       "root": {"service": "producer",
-                                "then": [consume | {"work": constant(1000 * out_s)}]}},
+            "orders": {
+                "rate_per_s": 80,
+                "root": {"service": "producer", "then": [consume | {"work": work}]},
+            },
+            "outage": {
+                "arrivals": {"process": "timestamps", "times_ms": [20_000.0]},
+                "root": {
+                    "service": "producer",
+                    "then": [consume | {"work": constant(1000 * out_s)}],
+                },
+            },
         },
         {"producer": {}, "consumer": {"workers": 1}},
         log={},
@@ -535,7 +575,9 @@ def test_backlog_of_an_outage():
         idle = orders.arrived_ms > orders.completed_ms.shift()
         end = orders.arrived_ms[idle & (orders.arrived_ms > block)].iloc[0]
         drained.append((end - block) / 1000)
-        delayed.append(((orders.arrived_ms > block - 1000 * out_s) & (orders.arrived_ms < end)).sum())
+        delayed.append(
+            ((orders.arrived_ms > block - 1000 * out_s) & (orders.arrived_ms < end)).sum()
+        )
     for values, exact in ((drained, fluid.drain_time), (delayed, fluid.delayed)):
         standard_error = np.std(values, ddof=1) / math.sqrt(len(values))
         assert abs(np.mean(values) - exact) <= 3 * standard_error
@@ -544,13 +586,23 @@ def test_backlog_of_an_outage():
 
 def test_backlog_of_a_burst():
     """[D] fluid: 80/s, for 60 s 400/s, 100/s: peak 18,000, so the longest wait is 180 s."""
-    profile = {"process": "profile", "steps": [{"from_ms": 0, "factor": 1},
-                                               {"from_ms": 20_000, "factor": 5},
-                                               {"from_ms": 80_000, "factor": 1}]}
-    root = {"service": "producer",
-            "then": [{"service": "consumer", "via": "log", "work": constant(10)}]}
-    burst = system({"only": {"rate_per_s": 80, "arrivals": profile, "root": root}},
-                   {"producer": {}, "consumer": {"workers": 1}}, log={})
+    profile = {
+        "process": "profile",
+        "steps": [
+            {"from_ms": 0, "factor": 1},
+            {"from_ms": 20_000, "factor": 5},
+            {"from_ms": 80_000, "factor": 1},
+        ],
+    }
+    root = {
+        "service": "producer",
+        "then": [{"service": "consumer", "via": "log", "work": constant(10)}],
+    }
+    burst = system(
+        {"only": {"rate_per_s": 80, "arrivals": profile, "root": root}},
+        {"producer": {}, "consumer": {"workers": 1}},
+        log={},
+    )
     fluid = theory.fluid_backlog(80, 100, 60, capacity_during=100, arrival_rate_during=400)
     longest = []
     for seed in range(1, 21):
@@ -558,5 +610,8 @@ def test_backlog_of_a_burst():
         longest.append((rows.completed_ms - rows.arrived_ms).max() / 1000)
     standard_error = np.std(longest, ddof=1) / math.sqrt(len(longest))
     # The few messages that stood before the burst come on top, and the longest is a maximum.
-    assert abs(np.mean(longest) - fluid.longest_wait) <= 3 * standard_error + 0.005 * fluid.longest_wait
+    assert (
+        abs(np.mean(longest) - fluid.longest_wait)
+        <= 3 * standard_error + 0.005 * fluid.longest_wait
+    )
     assert standard_error <= 0.01 * fluid.longest_wait
