@@ -137,7 +137,7 @@ def test_chapters_show_what_their_notebooks_published(site, pages):
 
 
 def test_no_page_loads_from_another_host(pages):
-    assert {path.name: external(page) for path, page in pages.items() if external(page)} == {}
+    assert {path: external(page) for path, page in pages.items() if external(page)} == {}
 
 
 def test_every_page_forbids_other_hosts(pages):
@@ -148,16 +148,16 @@ def test_every_page_forbids_other_hosts(pages):
 
 
 def test_no_internal_link_is_dead(pages):
-    broken = {path.name: dead(path, page, pages) for path, page in pages.items()}
-    assert {name: links for name, links in broken.items() if links} == {}
+    broken = {path: dead(path, page, pages) for path, page in pages.items()}
+    assert {path: links for path, links in broken.items() if links} == {}
 
 
 def test_every_picture_is_described(pages):
-    assert {p.name: undescribed(page) for p, page in pages.items() if undescribed(page)} == {}
+    assert {p: undescribed(page) for p, page in pages.items() if undescribed(page)} == {}
 
 
 def test_every_figure_has_a_number_and_a_caption(pages):
-    assert {p.name: unnumbered(page) for p, page in pages.items() if unnumbered(page)} == {}
+    assert {p: unnumbered(page) for p, page in pages.items() if unnumbered(page)} == {}
 
 
 def test_every_figure_brings_its_data(site, pages):
@@ -170,7 +170,7 @@ def test_every_figure_brings_its_data(site, pages):
 
 
 def test_pages_are_light(pages):
-    heavy = {path.name: path.stat().st_size for path in pages if path.stat().st_size > PAGE_LIMIT}
+    heavy = {path: path.stat().st_size for path in pages if path.stat().st_size > PAGE_LIMIT}
     assert heavy == {}
 
 
