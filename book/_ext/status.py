@@ -112,13 +112,13 @@ def described(name: str, parameters: dict) -> list[dict]:
 
 def asked(row: dict) -> dict:
     """One target of the engine: what was measured, over the rounds, and what is asked for."""
-    unit = row["unit"] and f" {row['unit']}"
+    unit = row["unit"] and f"\u00a0{row['unit']}"
     low, high = rounded(row["low"]), rounded(row["high"])
     return {
         "What": row["what"],
         "Measured": rounded(row["measured"]) + unit,
         "Range": f"{low} to {high}" if low != high else "",
-        "Target": f"{row['bound']} {row['target']:,g}{unit}",
+        "Target": f"{row['bound']} {row['target']:,.10g}{unit}",
         "Met": "yes" if row["met"] else "no",
     }
 
