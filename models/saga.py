@@ -325,10 +325,10 @@ class Recorder(Simulation):
         super().__init__(*args)
         self.commits = {}
 
-    def commit(self, step, request):
+    def commit(self, step, job):
         if step.undo is not None:
-            self.commits.setdefault(id(request), []).append(self.env.now)
-        super().commit(step, request)
+            self.commits.setdefault(id(job.request), []).append(self.env.now)
+        super().commit(step, job)
 
 
 def records(system, requests: int = 4000, seed: int = 1, warmup: float = 0.1) -> pd.DataFrame:
