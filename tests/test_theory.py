@@ -301,6 +301,27 @@ def test_sojourn_tail_is_smooth_where_the_two_rates_meet():
     assert exact == pytest.approx(float(near), rel=1e-6)
 
 
+@pytest.mark.parametrize(("servers", "rho", "exact"), [(2, 0.8, 0.9032838794), (5, 0.9, 0.7766951582)])
+def test_several_servers_with_constant_service(servers, rho, exact):
+    """[F] Crommelin 1932; LINE qsys_mdc_crommelin. The approximation says itself how close it is."""
+    assert t.mgc_wait(servers * rho, 1, servers, 0) == pytest.approx(exact, rel=0.005)
+
+
+@pytest.mark.parametrize("servers", [2, 4, 8, 16])
+@pytest.mark.parametrize("rho", [0.5, 0.7, 0.9, 0.98])
+def test_mgc_wait_is_close_to_constant_service(servers, rho):
+    exact = t.mdc_mean_wait(servers * rho, 1, servers)
+    assert t.mgc_wait(servers * rho, 1, servers, 0) == pytest.approx(exact, rel=0.02)
+
+
+@given(loads, st.integers(1, 30), st.floats(0, 1))
+def test_mgc_wait_is_exact_at_its_ends(rho, servers, scv):
+    exact = t.mg1(rho, 1, scv).mean_wait
+    assert t.mgc_wait(rho, 1, 1, scv) == pytest.approx(exact)
+    exact = t.mmc(rho * servers, 1, servers).mean_wait
+    assert t.mgc_wait(rho * servers, 1, servers, 1) == pytest.approx(exact)
+
+
 @given(loads, st.floats(0.1, 10), st.floats(0, 9))
 def test_kingman_and_allen_cunneen_are_exact_for_poisson_arrivals(rho, service, scv):
     exact = t.mg1(rho / service, service, scv).mean_wait
@@ -492,6 +513,7 @@ def test_distance_costs_capacity_as_well_as_time():
         lambda: t.erlang_c(3, 2),
         lambda: t.mg1(2, 1, 0),
         lambda: t.mdc_mean_wait(2, 1, 2),
+        lambda: t.mgc_wait(2, 1, 2, 0.5),
         lambda: t.dm1(1, 1),
         lambda: t.batch_mg1(0.5, 2, 1),
         lambda: t.hold_response(0.81, 2),
@@ -520,6 +542,7 @@ def test_overload_is_unstable(overloaded):
         (lambda: t.mm1(math.nan, 1), "arrival_rate"),
         (lambda: t.mmc(1, 1, 1.5), "servers"),
         (lambda: t.mmck(1, 1, 3, 2), "capacity"),
+        (lambda: t.mgc_wait(1, 1, 2, 1.5), "service_scv"),
         (lambda: t.erlang_b_load(0, 3), "blocking"),
         (lambda: t.tail_at_scale(1.2, 3), "p_slow"),
         (lambda: t.saga_commit([0.1, -0.1]), "failures"),

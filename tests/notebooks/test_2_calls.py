@@ -1,0 +1,201 @@
+"""Notebook 2: the book's numbers are the golden ones; other parameters move them the right way.
+
+After a change that is meant: `python tests/notebooks/test_2_calls.py` writes the golden file anew.
+"""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import papermill
+import pytest
+import vl_convert
+from papermill.exceptions import PapermillExecutionError
+
+from models import calls, publish
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOK = ROOT / "notebooks" / "2-calls.ipynb"
+GOLDEN = ROOT / "tests" / "golden" / "2-calls.json"
+TOLERANCE = 1e-6  # relative: elementary functions differ in the last digits between machines
+DRAWN_ELSEWHERE = ("chain", "shop")  # how systems are drawn has tests of its own
+QUICK = {"replications": 3, "requests": 4000}
+
+
+def run(folder, **parameters):
+    out = Path(folder) / "out.ipynb"
+    papermill.execute_notebook(
+        NOTEBOOK, out, parameters, cwd=ROOT, progress_bar=False, log_output=False
+    )
+    return out
+
+
+def published(out):
+    found = publish.read(out)
+    for key in DRAWN_ELSEWHERE:
+        found["charts"][key].pop("drawn")
+    return json.loads(json.dumps(found))
+
+
+def same(found, golden, place=""):
+    if isinstance(golden, dict):
+        assert found.keys() == golden.keys(), place
+        for key in golden:
+            same(found[key], golden[key], f"{place}.{key}")
+    elif isinstance(golden, list):
+        assert len(found) == len(golden), place
+        for number, (one, other) in enumerate(zip(found, golden, strict=True)):
+            same(one, other, f"{place}[{number}]")
+    elif isinstance(golden, float):
+        assert found == pytest.approx(golden, rel=TOLERANCE, abs=1e-9), place
+    else:
+        assert found == golden, place
+
+
+@pytest.fixture(scope="module")
+def as_in_the_book(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("calls"))
+
+
+def test_the_book_prints_the_golden_numbers(as_in_the_book):
+    same(published(as_in_the_book), json.loads(GOLDEN.read_text("utf-8")))
+
+
+def texts(node):
+    """Every text that a drawn chart shows."""
+    if isinstance(node, list):
+        for part in node:
+            yield from texts(part)
+    elif isinstance(node, dict):
+        if "text" in node:
+            yield str(node["text"])
+        for part in node.values():
+            yield from texts(part)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {},
+        {"r": 0, "d": 1, "c": 1, "a": 50},
+        {"r": 20.5, "d": 2, "c": 16, "a": 250},
+        {"r": 50, "d": 5, "c": 40, "a": 130},
+        {"r": 33, "d": 3, "c": 64, "a": 400},
+    ],
+)
+def test_the_sliders_say_what_the_model_says(as_in_the_book, setting):
+    chart = publish.outputs(as_in_the_book)["chart", "floor-and-wall"][publish.MIME]
+    in_full = json.dumps(chart["spec"]).replace("',.1f'", "'.10f'").replace("',.0f'", "'.10f'")
+    spec = json.loads(in_full)
+    for slider in spec["params"]:
+        slider["value"] = setting.get(slider["name"], slider["value"])
+    r, d, c, a = (slider["value"] for slider in spec["params"])
+    chain = calls.Chain(rate_per_s=a, rtt_ms=r, depth=d, workers=c)
+    shown = list(texts(vl_convert.vegalite_to_scenegraph(spec)))
+    response = next(text for text in shown if re.fullmatch(r"[\d.]+ ms", text))
+    assert float(response.split()[0]) == pytest.approx(chain.response_ms, rel=1e-9)
+    said = next(text for text in shown if text.startswith("capacity"))
+    capacity, held = re.match(rf"capacity ([\d.]+)/s\|at {a:g}/s: ([\d.]+) of {c}", said).groups()
+    assert float(capacity) == pytest.approx(chain.capacity_per_s, rel=1e-9)
+    assert float(held) == pytest.approx(chain.busy, rel=1e-9)
+
+
+def test_the_sliders_know_when_the_queue_is_endless(as_in_the_book):
+    chart = publish.outputs(as_in_the_book)["chart", "floor-and-wall"][publish.MIME]
+    for slider in chart["spec"]["params"]:
+        if slider["name"] == "r":
+            slider["value"] = 100
+    shown = list(texts(vl_convert.vegalite_to_scenegraph(chart["spec"])))
+    assert any("an endless queue" in text for text in shown)
+    assert not any(re.fullmatch(r"[\d.,]+ ms", text) for text in shown)
+
+
+def test_the_rows_under_the_sliders_are_the_models(as_in_the_book):
+    table = publish.read(as_in_the_book)["charts"]["floor-and-wall"]["tables"][0]
+    for row in table["rows"]:
+        record = dict(zip(table["columns"], row, strict=True))
+        at = replace(calls.Chain(rtt_ms=12.0), rate_per_s=record["rate_per_s"])
+        assert record["response_ms"] == pytest.approx(at.response_ms)
+
+
+def test_other_parameters_move_the_right_things_the_right_way(tmp_path):
+    golden = json.loads(GOLDEN.read_text("utf-8"))
+    book = {key: record["value"] for key, record in golden["values"].items()}
+    found = published(
+        run(
+            tmp_path,
+            depth=4,
+            workers=12,
+            far_ms=60.0,
+            deep=7,
+            fan_out=6,
+            instances=8,
+            instance_workers=2,
+            start_s=60.0,
+            **QUICK,
+        )
+    )
+    other = {key: record["value"] for key, record in found["values"].items()}
+    assert other["far-p99"] > book["far-p99"]
+    assert other["added-network"] == pytest.approx(4 * 59.9)
+    assert other["near-capacity"] > book["near-capacity"]  # more workers
+    assert other["far-capacity"] < book["far-capacity"]  # but farther, and deeper
+    assert other["needed-far"] > book["needed-far"]
+    assert other["limit-deep"] > book["limit-deep"]  # one call less
+    assert other["limit-short"] > book["limit-short"]  # more workers
+    lost = {
+        who: other[f"{who}-capacity"] / book[f"{who}-capacity"] * 8 / 12 for who in ("turn", "once")
+    }
+    assert lost["turn"] < 0.8 < lost["once"]  # two more calls, in turn or at once
+    assert other["call-p99-during"] < book["call-p99-during"]  # an eighth is away
+    assert other["alone-calls"] == 2 * book["alone-calls"]
+    assert other["in-hand"] == pytest.approx(book["in-hand"], rel=1e-3)
+    assert other["message-answer"] == 0
+
+
+def test_verdicts_change_where_they_should(tmp_path):
+    here = run(tmp_path, far_ms=5.0, deep=3, depth=2, service_per_s=80.0, tolerated=3.0, **QUICK)
+    holds = {id: claim["holds"] for id, claim in publish.read(here)["claims"].items()}
+    assert holds == {
+        "sync-latency-fatal": "does not hold here",  # near enough, and not deep
+        "sync-forces-closeness": "does not hold here",  # three calls reach a near region
+        "sync-deploys-independently": "holds",  # hardly any calls in hand
+    }
+    there = run(tmp_path, far_ms=120.0, target_ms=40.0, short=2, queue_limit=0, **QUICK)
+    holds = {id: claim["holds"] for id, claim in publish.read(there)["claims"].items()}
+    assert holds == {
+        "sync-latency-fatal": "holds",
+        "sync-forces-closeness": "holds",
+        "sync-deploys-independently": "does not hold here",  # nobody may wait
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"work_ms": -5.0}, "work_ms: -5.0 was found; expected a number of at least 0.001"),
+        ({"near_ms": 50.0}, "near_ms: 50.0 was given; expected less than far_ms, 33.0"),
+        ({"deep": 1}, "short: 1 was given; expected less than deep, 1"),
+        ({"instances": 1}, "instances: 1 was found; expected a whole number of at least 2"),
+        ({"service_per_s": 800.0}, "service_per_s: 800.0 .* less than capacity_per_s, 800.0"),
+    ],
+)
+def test_impossible_values_raise(tmp_path, wrong, message):
+    with pytest.raises(PapermillExecutionError, match=message):
+        run(tmp_path, **wrong)
+
+
+def test_every_parameter_has_a_meaning():
+    parameters = papermill.inspect_notebook(str(NOTEBOOK))
+    assert len(parameters) > 20
+    for name, parameter in parameters.items():
+        assert parameter["help"] and parameter["inferred_type_name"] != "None", name
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        text = json.dumps(published(run(folder)), indent=1, ensure_ascii=False, sort_keys=True)
+    GOLDEN.write_text(text + "\n", "utf-8")
