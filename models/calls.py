@@ -255,6 +255,24 @@ class Restart:
         data["flows"] = {"request": {"rate_per_s": self.rate_per_s, "root": root}}
         return System.model_validate(data)
 
+    def rolling(
+        self, drains: bool, by_message: bool = False, lead_s: float = 20.0, pause_s: float = 0.0
+    ) -> System:
+        """The same, request by request: from `lead_s` on, one instance after the other is gone.
+
+        Between the return of one and the stop of the next there are `pause_s`.
+        """
+        restart = {
+            "service": "service",
+            "instances": self.instances,
+            "from_ms": 1000 * lead_s,
+            "each_ms": 1000 * self.start_s,
+            "pause_ms": 1000 * pause_s,
+            "drains": drains,
+        }
+        whole = self.system(self.instances, by_message)
+        return System.model_validate(whole.to_dict() | {"restarts": [restart]})
+
     @property
     def capacity_per_s(self) -> float:
         """Most calls per second while all instances work."""

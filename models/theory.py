@@ -591,8 +591,9 @@ def allen_cunneen_wait(
     return scv * mmc(arrival_rate, 1 / service, servers).mean_wait
 
 
-def mgc_wait(arrival_rate: ArrayLike, mean_service: ArrayLike, servers: ArrayLike,
-             service_scv: ArrayLike) -> Number:
+def mgc_wait(
+    arrival_rate: ArrayLike, mean_service: ArrayLike, servers: ArrayLike, service_scv: ArrayLike
+) -> Number:
     """*Approximate* mean wait of M/G/c (arrays): between M/D/c (scv 0) and M/M/c (scv 1); ρ < 1.
 
     [v + (1-v)/2 (1 + (1-ρ)(c-1)(√(4+5c) - 2) / (16 ρ c))] x the wait of M/M/c, v the scv of service.
@@ -605,7 +606,9 @@ def mgc_wait(arrival_rate: ArrayLike, mean_service: ArrayLike, servers: ArrayLik
     rate, service = _positive("arrival_rate", arrival_rate), _positive("mean_service", mean_service)
     c, scv = _count("servers", servers), _probability("service_scv", service_scv)
     utilisation = rate * service / c
-    constant = (1 + (1 - utilisation) * (c - 1) * (np.sqrt(4 + 5 * c) - 2) / (16 * utilisation * c)) / 2
+    constant = (
+        1 + (1 - utilisation) * (c - 1) * (np.sqrt(4 + 5 * c) - 2) / (16 * utilisation * c)
+    ) / 2
     return (scv + (1 - scv) * constant) * mmc(rate, 1 / service, c).mean_wait
 
 

@@ -258,6 +258,28 @@ def test_messages_are_never_turned_away_and_producers_notice_nothing():
     assert (half.completed_ms - whole.completed_ms).max() > 1000
 
 
+def test_a_rollout_request_by_request():
+    """Rested before each stop and without room to wait, it cuts off what is in hand at rest.
+
+    One after the other every instance stops, so in all it is rate x share let in x work (Little).
+    """
+    restart = calls.Restart(600.0, 20.0, 4, 4, queue_limit=0, start_s=1.0)
+    cut = []
+    for run in range(200):
+        rollout = restart.rolling(False, lead_s=2.0, pause_s=1.0)
+        steps = simulate(rollout, 7000, run << 32, warmup=0.0, keep="summary").steps
+        cut.append(steps.lost.sum())
+    error = np.std(cut, ddof=1) / np.sqrt(len(cut))
+    assert error < 0.03 * restart.in_hand
+    assert abs(np.mean(cut) - restart.in_hand) < 3 * error
+
+    drained = simulate(restart.rolling(True, lead_s=2.0), 5000, 1, warmup=0.0)
+    assert drained.steps.lost.sum() == 0
+    messages = simulate(restart.rolling(False, by_message=True, lead_s=2.0), 5000, 1, warmup=0.0)
+    assert (messages.requests.outcome == "ok").all()
+    assert messages.steps.redelivered.sum() == messages.steps.lost.sum() > 0
+
+
 def test_a_restart_in_numbers():
     restart = calls.Restart(rate_per_s=480, work_ms=20, instances=4, instance_workers=4)
     assert restart.load == pytest.approx(0.6)

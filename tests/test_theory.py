@@ -301,7 +301,9 @@ def test_sojourn_tail_is_smooth_where_the_two_rates_meet():
     assert exact == pytest.approx(float(near), rel=1e-6)
 
 
-@pytest.mark.parametrize(("servers", "rho", "exact"), [(2, 0.8, 0.9032838794), (5, 0.9, 0.7766951582)])
+@pytest.mark.parametrize(
+    ("servers", "rho", "exact"), [(2, 0.8, 0.9032838794), (5, 0.9, 0.7766951582)]
+)
 def test_several_servers_with_constant_service(servers, rho, exact):
     """[F] Crommelin 1932; LINE qsys_mdc_crommelin. The approximation says itself how close it is."""
     assert t.mgc_wait(servers * rho, 1, servers, 0) == pytest.approx(exact, rel=0.005)
