@@ -65,7 +65,8 @@ def draw(system: Any) -> str:
         ends.append(_head(edge, edges[edge], ports[edge][1], right))
     parts += [_box(node, right) for node in nodes.values()] + ends
     bottom = max(node.y + node.height for node in nodes.values()) + 34
-    marks = [way for way in (CALL, MESSAGE) if any(edge.way == way for edge in edges)]
+    inner = [edge.way for edge in edges if not edge.source.startswith("flow ")]
+    marks = [way for way in (CALL, MESSAGE) if way in inner]
     marks += [TIMES] if max(edges.values()) > 1 else []
     for number, mark in enumerate(marks):
         parts.append(_legend(mark, bottom + 24 * number))

@@ -33,6 +33,7 @@ MIME = "application/vnd.decoupling+json"
 VERDICTS = ("holds", "holds only if", "does not hold here")
 DIGITS = 3  # significant digits, unless the caller or the interval says otherwise
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]*$")
+_NUMBER = re.compile(r"–|−?(∞|[\d,]+(\.\d+)?( ± [\d,]+(\.\d+)?)?)")
 
 
 class PublishError(ValueError):
@@ -224,7 +225,7 @@ def missing(kind: str, key: str, known: Any) -> PublishError:
 def table_html(table: dict[str, list], digits: int = DIGITS, limit: int | None = None) -> str:
     """Rows as an HTML table; numbers are set to the right. At most `limit` rows are shown."""
     columns, rows = table["columns"], table["rows"]
-    right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
+    right = numeric(table)
 
     def cells(tag, row):
         return "".join(
@@ -235,6 +236,18 @@ def table_html(table: dict[str, list], digits: int = DIGITS, limit: int | None =
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows[:limit])
     head = f"<thead><tr>{cells('th', columns)}</tr></thead>"
     return f'<table class="rows">{head}<tbody>{body}</tbody></table>'
+
+
+def numeric(table: dict[str, list]) -> list[bool]:
+    """Which columns hold nothing but numbers: as such, as `number` prints them, ∞, or – for none."""
+
+    def is_number(item):
+        if isinstance(item, str):
+            return bool(_NUMBER.fullmatch(item))
+        return item is None or isinstance(item, int | float)
+
+    rows, columns = table["rows"], table["columns"]
+    return [all(is_number(row[number]) for row in rows) for number in range(len(columns))]
 
 
 def cell(item: Any, digits: int = DIGITS) -> str:

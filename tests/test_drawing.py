@@ -90,6 +90,32 @@ def test_without_messages_the_legend_has_none():
     assert not any("message" in words for words in texts(drawing.draw(one)))
 
 
+def test_without_calls_the_legend_has_none():
+    one = system(
+        step("a", step("b", via="events")),
+        {"a": ("x", None, 1), "b": ("x", None, 1)},
+        brokers={"events": Made(infrastructure="x", partitions=None)},
+    )
+    assert not any("call" in words for words in texts(drawing.draw(one)))
+
+
+def test_long_names_are_shortened_to_fit(shop):
+    shop.services["s" * 100] = Made(infrastructure="shop", team="t" * 100, workers="unlimited")
+    shop.infrastructures["warehouse"].label = "A warehouse " * 10
+    svg = drawing.draw(shop)
+    said = texts(svg)
+    assert "ssss" in "".join(said)  # although no flow reaches it
+    assert max(map(len, said)) < 60
+    assert "s" * 100 in svg and "t" * 100 in svg  # what a pointer shows
+
+
+def test_no_part_of_a_line_is_drawn_twice():
+    services = {name: ("x", None, 1) for name in "abcde"}
+    svg = drawing.draw(system(step("c", *map(step, "abde")), services))
+    starts = re.findall(r'd="(M[\d.]+ [\d.]+H)', svg)
+    assert len(starts) == 2  # the request, and one line that leaves the caller
+
+
 def test_it_can_be_read_aloud(shop):
     root = ElementTree.fromstring(drawing.draw(shop))
     assert root.get("role") == "img"

@@ -194,7 +194,7 @@ class Fill(SphinxPostTransform):
         for _ in columns:
             group += nodes.colspec("", colwidth=1)
 
-        right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
+        right = publish.numeric(record["table"])
 
         def row(items):
             return nodes.row(
@@ -228,7 +228,7 @@ def verdict(record) -> nodes.container:
     words = publish.claims()[record["key"]]["claim"]
     head = nodes.paragraph("", "", classes=["verdict-word"])
     head += nodes.inline("", ICONS[holds], classes=["verdict-icon"])
-    head += nodes.inline("", f" {holds[0].upper()}{holds[1:]}")
+    head += nodes.inline("", f" {holds[0].upper()}{holds[1:]}{' …' * holds.endswith(' if')}")
     return nodes.container(
         "",
         nodes.paragraph("", "", nodes.inline("", words), classes=["verdict-claim"]),
