@@ -217,8 +217,8 @@ def a_mapping(what: str, empty: bool = False):
             if not isinstance(key, str) or not NAME.fullmatch(key) or len(key) > 100:
                 hint = "put it in quotes" if not isinstance(key, str) else "choose another"
                 fault(
-                    f"{show(key)} is not a name for a {what}; expected at most 100 letters, "
-                    f"digits, spaces, '-' and '_'; {hint}"
+                    f"{show(key)} is not a valid {what} name; expected at most 100 letters, digits, "
+                    f"spaces, '-' and '_'; {hint}"
                 )
         return {key: {} if part is None else part for key, part in value.items()}
 

@@ -21,7 +21,7 @@ class StageError(ValueError):
 
 def synchronous(system: System) -> System:
     """Every message becomes a call; it stays marked deferrable, so that the way leads back."""
-    data = system.to_dict()
+    data = _checked(system).to_dict()
     for step in _steps(data):
         if step.get("via") is not None:
             del step["via"]
@@ -37,7 +37,7 @@ def asynchronous(system: System, broker: str | None = None) -> System:
     """
     publishers = [
         entry.parent.step.service
-        for entry in system.steps()
+        for entry in _checked(system).steps()
         if entry.parent is not None and (entry.step.deferrable or entry.step.via is not None)
     ]
     if not publishers:
@@ -84,6 +84,7 @@ def separated(
     A call that would cross is refused, unless `allow_calls`; then, by team, every service moves
     to its team's infrastructure.
     """
+    _checked(system)
     homes = _by_team(system, allow_calls) if by == "team" else _by_mapping(system, by)
     moved = {
         name: home for name, home in homes.items() if home != system.services[name].infrastructure
@@ -132,6 +133,14 @@ def at(system: System, stage: str) -> System:
         system = apply(system)
         if name == stage:
             break
+    return system
+
+
+def _checked(system: Any) -> System:
+    if not isinstance(system, System):
+        raise StageError(
+            f"system: {type(system).__name__} was given; expected a System; load it with System.load"
+        )
     return system
 
 

@@ -118,3 +118,9 @@ def test_the_road():
     assert list(stages.ROAD)[:3] == ["synchronous", "asynchronous", "separated"]
     with pytest.raises(StageError, match="did you mean 'separated'"):
         stages.at(System.load("shop"), "seperated")
+
+
+@pytest.mark.parametrize("stage", stages.ROAD.values())
+def test_what_is_no_system_is_refused(stage):
+    with pytest.raises(StageError, match="system: str was given; expected a System; load it with"):
+        stage("shop")
