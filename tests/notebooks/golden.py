@@ -37,12 +37,22 @@ def values(found: dict[str, Any]) -> dict[str, Any]:
     return {key: record["value"] for key, record in found["values"].items()}
 
 
-def run(name: str, folder: Path, **parameters: Any) -> dict[str, Any]:
-    """What a notebook publishes with these parameters, as its golden file holds it."""
+def execute(name: str, folder: Path, **parameters: Any) -> Path:
+    """The notebook, run with these parameters."""
     out = folder / f"{name}.ipynb"
     papermill.execute_notebook(
         notebook(name), out, parameters, cwd=ROOT, progress_bar=False, log_output=False
     )
+    return out
+
+
+def run(name: str, folder: Path, **parameters: Any) -> dict[str, Any]:
+    """What a notebook publishes with these parameters, as its golden file holds it."""
+    return published(execute(name, folder, **parameters))
+
+
+def published(out: Path) -> dict[str, Any]:
+    """What an executed notebook published, as its golden file holds it."""
     found = publish.read(out)
     for (kind, key), bundle in publish.outputs(out).items():
         if kind == "chart" and "svg" in bundle[publish.MIME]:

@@ -1,65 +1,18 @@
-"""Notebook 2: the book's numbers are the golden ones; other parameters move them the right way.
-
-After a change that is meant: `python tests/notebooks/test_2_calls.py` writes the golden file anew.
-"""
+"""Chapter 2's notebook: its sliders are the model's, other parameters move it the right way."""
 
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
-import papermill
+import golden
 import pytest
 import vl_convert
 from papermill.exceptions import PapermillExecutionError
 
 from models import calls, publish
 
-ROOT = Path(__file__).parents[2]
-NOTEBOOK = ROOT / "notebooks" / "2-calls.ipynb"
-GOLDEN = ROOT / "tests" / "golden" / "2-calls.json"
-TOLERANCE = 1e-6  # relative: elementary functions differ in the last digits between machines
-DRAWN_ELSEWHERE = ("chain", "shop")  # how systems are drawn has tests of its own
+NAME = "2-calls"
 QUICK = {"replications": 3, "requests": 4000}
-
-
-def run(folder, **parameters):
-    out = Path(folder) / "out.ipynb"
-    papermill.execute_notebook(
-        NOTEBOOK, out, parameters, cwd=ROOT, progress_bar=False, log_output=False
-    )
-    return out
-
-
-def published(out):
-    found = publish.read(out)
-    for key in DRAWN_ELSEWHERE:
-        found["charts"][key].pop("drawn")
-    return json.loads(json.dumps(found))
-
-
-def same(found, golden, place=""):
-    if isinstance(golden, dict):
-        assert found.keys() == golden.keys(), place
-        for key in golden:
-            same(found[key], golden[key], f"{place}.{key}")
-    elif isinstance(golden, list):
-        assert len(found) == len(golden), place
-        for number, (one, other) in enumerate(zip(found, golden, strict=True)):
-            same(one, other, f"{place}[{number}]")
-    elif isinstance(golden, float):
-        assert found == pytest.approx(golden, rel=TOLERANCE, abs=1e-9), place
-    else:
-        assert found == golden, place
-
-
-@pytest.fixture(scope="module")
-def as_in_the_book(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("calls"))
-
-
-def test_the_book_prints_the_golden_numbers(as_in_the_book):
-    same(published(as_in_the_book), json.loads(GOLDEN.read_text("utf-8")))
 
 
 def texts(node):
@@ -85,7 +38,7 @@ def texts(node):
     ],
 )
 def test_the_sliders_say_what_the_model_says(as_in_the_book, setting):
-    chart = publish.outputs(as_in_the_book)["chart", "floor-and-wall"][publish.MIME]
+    chart = publish.outputs(as_in_the_book(NAME))["chart", "floor-and-wall"][publish.MIME]
     in_full = json.dumps(chart["spec"]).replace("',.1f'", "'.10f'").replace("',.0f'", "'.10f'")
     spec = json.loads(in_full)
     for slider in spec["params"]:
@@ -102,7 +55,7 @@ def test_the_sliders_say_what_the_model_says(as_in_the_book, setting):
 
 
 def test_the_sliders_know_when_the_queue_is_endless(as_in_the_book):
-    chart = publish.outputs(as_in_the_book)["chart", "floor-and-wall"][publish.MIME]
+    chart = publish.outputs(as_in_the_book(NAME))["chart", "floor-and-wall"][publish.MIME]
     for slider in chart["spec"]["params"]:
         if slider["name"] == "r":
             slider["value"] = 100
@@ -112,7 +65,7 @@ def test_the_sliders_know_when_the_queue_is_endless(as_in_the_book):
 
 
 def test_the_rows_under_the_sliders_are_the_models(as_in_the_book):
-    table = publish.read(as_in_the_book)["charts"]["floor-and-wall"]["tables"][0]
+    table = publish.read(as_in_the_book(NAME))["charts"]["floor-and-wall"]["tables"][0]
     for row in table["rows"]:
         record = dict(zip(table["columns"], row, strict=True))
         at = replace(calls.Chain(rtt_ms=12.0), rate_per_s=record["rate_per_s"])
@@ -120,23 +73,21 @@ def test_the_rows_under_the_sliders_are_the_models(as_in_the_book):
 
 
 def test_other_parameters_move_the_right_things_the_right_way(tmp_path):
-    golden = json.loads(GOLDEN.read_text("utf-8"))
-    book = {key: record["value"] for key, record in golden["values"].items()}
-    found = published(
-        run(
-            tmp_path,
-            depth=4,
-            workers=12,
-            far_ms=60.0,
-            deep=7,
-            fan_out=6,
-            instances=8,
-            instance_workers=2,
-            start_s=60.0,
-            **QUICK,
-        )
+    book = golden.values(golden.golden(NAME))
+    found = golden.run(
+        NAME,
+        tmp_path,
+        depth=4,
+        workers=12,
+        far_ms=60.0,
+        deep=7,
+        fan_out=6,
+        instances=8,
+        instance_workers=2,
+        start_s=60.0,
+        **QUICK,
     )
-    other = {key: record["value"] for key, record in found["values"].items()}
+    other = golden.values(found)
     assert other["far-p99"] > book["far-p99"]
     assert other["added-network"] == pytest.approx(4 * 59.9)
     assert other["near-capacity"] > book["near-capacity"]  # more workers
@@ -155,15 +106,19 @@ def test_other_parameters_move_the_right_things_the_right_way(tmp_path):
 
 
 def test_verdicts_change_where_they_should(tmp_path):
-    here = run(tmp_path, far_ms=5.0, deep=3, depth=2, service_per_s=80.0, tolerated=3.0, **QUICK)
-    holds = {id: claim["holds"] for id, claim in publish.read(here)["claims"].items()}
+    here = golden.run(
+        NAME, tmp_path, far_ms=5.0, deep=3, depth=2, service_per_s=80.0, tolerated=3.0, **QUICK
+    )
+    holds = {id: claim["holds"] for id, claim in here["claims"].items()}
     assert holds == {
         "sync-latency-fatal": "does not hold here",  # near enough, and not deep
         "sync-forces-closeness": "does not hold here",  # three calls reach a near region
         "sync-deploys-independently": "holds",  # hardly any calls in hand
     }
-    there = run(tmp_path, far_ms=120.0, target_ms=40.0, short=2, queue_limit=0, **QUICK)
-    holds = {id: claim["holds"] for id, claim in publish.read(there)["claims"].items()}
+    there = golden.run(
+        NAME, tmp_path, far_ms=120.0, target_ms=40.0, short=2, queue_limit=0, **QUICK
+    )
+    holds = {id: claim["holds"] for id, claim in there["claims"].items()}
     assert holds == {
         "sync-latency-fatal": "holds",
         "sync-forces-closeness": "holds",
@@ -183,19 +138,4 @@ def test_verdicts_change_where_they_should(tmp_path):
 )
 def test_impossible_values_raise(tmp_path, wrong, message):
     with pytest.raises(PapermillExecutionError, match=message):
-        run(tmp_path, **wrong)
-
-
-def test_every_parameter_has_a_meaning():
-    parameters = papermill.inspect_notebook(str(NOTEBOOK))
-    assert len(parameters) > 20
-    for name, parameter in parameters.items():
-        assert parameter["help"] and parameter["inferred_type_name"] != "None", name
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        text = json.dumps(published(run(folder)), indent=1, ensure_ascii=False, sort_keys=True)
-    GOLDEN.write_text(text + "\n", "utf-8")
+        golden.execute(NAME, tmp_path, **wrong)

@@ -6,8 +6,8 @@ import pytest
 
 
 @pytest.mark.parametrize("name", golden.NAMES)
-def test_the_books_parameters_give_the_golden_values(name, tmp_path):
-    golden.same(golden.run(name, tmp_path), golden.golden(name))
+def test_the_books_parameters_give_the_golden_values(name, as_in_the_book):
+    golden.same(golden.published(as_in_the_book(name)), golden.golden(name))
 
 
 @pytest.mark.parametrize("name", golden.NAMES)
