@@ -10,7 +10,7 @@ replications otherwise, both from Student's t.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,11 +21,12 @@ from scipy.stats import t as student
 from tqdm.auto import tqdm
 
 from models.engine.plan import UNLIMITED, Plan
-from models.engine.policies import FAILED, OK, REJECTED
+from models.engine.policies import FAILED, OK, REJECTED, UNFINISHED
 from models.engine.reference import Simulation
 
 BATCHES = 20
-OUTCOMES = ("ok", "failed", "rejected")
+OPTIONS = {"engine", "keep", "warmup"}  # of `simulate`, that replications take too
+OUTCOMES = ("ok", "failed", "rejected", "unfinished")
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 UNITS = {"throughput_per_s": "1/s", "undone_mean": "steps"}
 
@@ -56,7 +57,11 @@ class Run:
     service_series: pd.DataFrame | None = None
 
     def summary(self) -> pd.DataFrame:
-        """Tidy: flow, metric, value, half_width (95 %), n (requests), unit, seed."""
+        """Tidy: flow, metric, value, half_width (95 %), n (requests), unit, seed.
+
+        Throughput is that of the requests that ended well (goodput). Requests that never end,
+        because workers wait for each other, are in none of the shares: these then miss 1.
+        """
         return self._summary.copy()
 
 
@@ -76,7 +81,7 @@ def simulate(
     quantiles then come from a histogram of 128 bins an octave (less than 0.8 % wide).
     `series_ms` asks for time series with that step.
     """
-    plan = system if isinstance(system, Plan) else system.plan()
+    plan = _plan(system)
     _check(requests, seed, engine, keep, warmup, series_ms)
     available = [len(flow.times_ms) for flow in plan.flows if flow.times_ms]
     if len(available) == len(plan.flows):
@@ -95,7 +100,14 @@ def simulate(
         measures = Simulation(plan, requests, seed, skipped, series_ms or np.inf).run()
         whole = np.array(
             [
-                (r.flow, r.index, r.answer, r.outcome, r.attempts, r.undone)
+                (
+                    r.flow,
+                    r.index,
+                    r.answer,
+                    UNFINISHED if r.open else r.outcome,
+                    r.attempts,
+                    r.undone,
+                )
                 for r in measures.requests
             ],
             np.int64,
@@ -169,6 +181,9 @@ def replicate(
     With `target`, runs are added until every metric's half-width is at most `target` times its
     mean, or `max_replications` are done. Replication i has the seed `seed + i * 2^32`.
     """
+    _check_replications(replications)
+    if target is not None and not (isinstance(target, int | float) and 0 < target < math.inf):
+        _refuse("target", target, "a relative half-width above 0, such as 0.01")
     values = _replications(
         system, range(replications), requests, seed, metrics, jobs, progress, options
     )
@@ -200,6 +215,10 @@ def compare(
     flow, metric, mean (after - before), half_width, n, unit, seed, and `variance_ratio`: the
     variance of the difference with independent runs, over that with the same draws.
     """
+    _check_replications(replications)
+    flows = [{flow.name for flow in _plan(system).flows} for system in (before, after)]
+    if flows[0] != flows[1]:
+        _refuse("after", sorted(flows[1]), f"the flows of the system before, {sorted(flows[0])}")
     a, b = (
         _replications(system, range(replications), requests, seed, metrics, jobs, False, options)
         for system in (before, after)
@@ -227,6 +246,13 @@ def sweep(
     Tidy: one column a path, then the columns of `replicate`. The same seeds at every point, so
     that neighbours differ by the parameter and by nothing else.
     """
+    if not hasattr(system, "with_"):
+        _refuse("system", type(system).__name__, "a System")
+    if not isinstance(grid, Mapping) or not grid:
+        _refuse("grid", grid, "a mapping from the path of a parameter to a list of values")
+    for path, listed in grid.items():
+        if isinstance(listed, str) or not isinstance(listed, Iterable) or not len(list(listed)):
+            _refuse(f"grid[{path!r}]", listed, "a list of at least one value")
     tables = []
     points = list(itertools.product(*grid.values()))
     for point in tqdm(points, unit=" points", disable=not progress):
@@ -253,33 +279,55 @@ def mser5(values: np.ndarray) -> int:
     return 5 * int(np.argmin(error[: n // 2]))
 
 
-def _check(requests, seed, engine, keep, warmup, series_ms):
-    def refuse(name, value, expected):
-        raise ExperimentError(f"{name}: {value!r} was given; expected {expected}")
+def _refuse(name, value, expected):
+    raise ExperimentError(f"{name}: {value!r} was given; expected {expected}")
 
-    if isinstance(requests, bool) or not isinstance(requests, int | np.integer) or requests < 1:
-        refuse("requests", requests, "a whole number of at least 1")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-        refuse("seed", seed, "a whole number from 0 to 2^63 - 1")
+
+def _is_whole(value, low, high=2**63 - 1):
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and low <= value <= high
+
+
+def _plan(system):
+    if isinstance(system, Plan):
+        return system
+    if not hasattr(system, "plan"):
+        known = f"System.load({system!r})" if isinstance(system, str) else "System.model_validate"
+        _refuse("system", type(system).__name__, f"a System; write {known}")
+    return system.plan()
+
+
+def _check(requests, seed, engine, keep, warmup, series_ms):
+    if not _is_whole(requests, 1, 10**12):
+        _refuse("requests", requests, "a whole number from 1 to 10^12")
+    if not _is_whole(seed, 0):
+        _refuse("seed", seed, "a whole number from 0 to 2^63 - 1")
     if engine not in ("compiled", "simpy"):
-        refuse("engine", engine, "'compiled' or 'simpy'")
+        _refuse("engine", engine, "'compiled' or 'simpy'")
     if keep not in ("requests", "summary"):
-        refuse("keep", keep, "'requests' or 'summary'")
+        _refuse("keep", keep, "'requests' or 'summary'")
     if series_ms is not None and not (
         isinstance(series_ms, int | float) and 0 < series_ms < math.inf
     ):
-        refuse("series_ms", series_ms, "a time in ms, above 0")
+        _refuse("series_ms", series_ms, "a time in ms, above 0")
     if warmup != "mser" and not (isinstance(warmup, int | float) and 0 <= warmup < 1):
-        refuse("warmup", warmup, "a share from 0 to below 1, or 'mser'")
+        _refuse("warmup", warmup, "a share from 0 to below 1, or 'mser'")
+
+
+def _check_replications(replications):
+    if not _is_whole(replications, 2, 10**6):
+        _refuse("replications", replications, "a whole number of at least 2, for an interval")
 
 
 def _replications(system, numbers, requests, seed, metrics, jobs, progress, options):
     """A row a flow and metric, a column a replication."""
-    if len(numbers) < 2 and numbers.start == 0:
-        raise ExperimentError(
-            f"replications: {len(numbers)} was given; an interval needs at least 2"
-        )
-    plan = system if isinstance(system, Plan) else system.plan()
+    plan = _plan(system)
+    if unknown := set(options) - OPTIONS:
+        _refuse("options", ", ".join(sorted(unknown)), f"some of {', '.join(sorted(OPTIONS))}")
+    if not _is_whole(jobs, -(10**6), 10**6) or jobs == 0:
+        _refuse("jobs", jobs, "a number of processes, or -1 for as many as there are cores")
+    if metrics is not None and (isinstance(metrics, str) or not metrics):
+        _refuse("metrics", metrics, "a list of at least one name, such as ['response_mean_ms']")
     options = {"keep": "summary" if options.get("engine") != "simpy" else "requests", **options}
 
     def one(number):
@@ -395,28 +443,91 @@ def _step_frame(plan, frame):
     return frame
 
 
+class _Rows:
+    """The times of some requests; `values` in ms."""
+
+    def __init__(self, values):
+        self.sorted = np.sort(values)
+        self.mean = values.mean() if len(values) else np.nan
+
+    def quantiles(self, shares):
+        return (
+            np.quantile(self.sorted, shares) if len(self.sorted) else np.full(len(shares), np.nan)
+        )
+
+    def shares_up_to(self, values):
+        count = len(self.sorted)
+        return (
+            np.searchsorted(self.sorted, values, side="right") / count if count else values * np.nan
+        )
+
+
+class _Bins:
+    """The same as a histogram, between the least and the greatest."""
+
+    def __init__(self, total, histogram, extremes, edges):
+        self.below, self.edges = np.append(0, np.cumsum(histogram)), edges
+        self.count = self.below[-1]
+        self.low, self.high = extremes[..., 0].min(), extremes[..., 1].max()
+        self.mean = total / self.count if self.count else np.nan
+
+    def quantiles(self, shares):
+        if not self.count:
+            return np.full(len(shares), np.nan)
+        found = np.interp(np.asarray(shares) * self.count, self.below, self.edges)
+        return np.clip(found, self.low, self.high)
+
+    def shares_up_to(self, values):
+        if not self.count:
+            return values * np.nan
+        share = np.interp(values, self.edges, self.below) / self.count
+        return np.where(values >= self.high, 1.0, share)
+
+
 def _summary(plan, measure, batches):
-    """`measure(flow or None, batch or None)` gives the metrics of one part of the run."""
+    """`measure(flow or None, batch or None)` gives (times by name, other metrics, requests).
+
+    The interval of a quantile q comes from the share of each batch that is at most q: its ends are
+    the quantiles of the whole run at the ends of that share's interval. The quantiles of short
+    batches themselves would be biased, far out in the tail.
+    """
     rows = []
     flows = [(flow.name, number) for number, flow in enumerate(plan.flows)]
+    spread = student.ppf(0.975, batches - 1) / np.sqrt(batches) if batches > 1 else np.nan
+
+    def half_width(values):
+        return spread * pd.DataFrame(values).std(ddof=1).to_numpy()
+
     for name, number in [*flows, ("all", None)]:
-        whole, n = measure(number, None)
-        parts = pd.DataFrame([measure(number, batch)[0] for batch in range(batches)])
-        spread = student.ppf(0.975, batches - 1) if batches > 1 else np.nan
-        half_width = spread * parts.std(ddof=1) / np.sqrt(batches)
-        for metric, value in whole.items():
+        times, others, n = measure(number, None)
+        parts = [measure(number, batch) for batch in range(batches)]
+        found = []
+        for kind, of_all in times.items():
+            error = half_width([[part[0][kind].mean] for part in parts])[0]
+            found.append((f"{kind}_mean_ms", of_all.mean, error))
+            shares = np.array(list(QUANTILES.values()))
+            values = of_all.quantiles(shares)
+            error = half_width([part[0][kind].shares_up_to(values) for part in parts])
+            low, high = (
+                of_all.quantiles(np.nan_to_num(np.clip(shares + sign * error, 0, 1)))
+                for sign in (-1, 1)
+            )
+            errors = np.where(np.isnan(error), np.nan, (high - low) / 2)
+            labels = [f"{kind}_{quantile}_ms" for quantile in QUANTILES]
+            found += zip(labels, values, errors, strict=True)
+        errors = half_width([list(part[1].values()) for part in parts])
+        found += zip(others, others.values(), errors, strict=True)
+        for metric, value, error in found:
             unit = UNITS.get(metric, "ms" if metric.endswith("_ms") else "share")
-            rows.append((name, metric, value, half_width[metric], n, unit))
+            rows.append((name, metric, value, error, n, unit))
     return pd.DataFrame(rows, columns=["flow", "metric", "value", "half_width", "n", "unit"])
 
 
-def _named(response, completion, inconsistency, throughput, shares, undone):
+def _others(inconsistency, throughput, shares, undone):
     return {
-        **{f"response_{name}_ms": value for name, value in response.items()},
-        **{f"completion_{name}_ms": value for name, value in completion.items()},
         "inconsistency_mean_ms": inconsistency,
         "throughput_per_s": throughput,
-        **{f"{name}_share": share for name, share in zip(OUTCOMES, shares, strict=True)},
+        **{f"{name}_share": share for name, share in zip(OUTCOMES[:3], shares, strict=True)},
         "undone_mean": undone,
     }
 
@@ -429,12 +540,6 @@ def _summary_of_rows(plan, whole, times, skipped, batches, window):
         times[skipped + np.searchsorted(part[skipped:], range(batches)), 0], window[1]
     )
 
-    def described(values):
-        if len(values) == 0:
-            return dict.fromkeys(("mean", *QUANTILES), np.nan)
-        quantiles = np.quantile(values, list(QUANTILES.values()))
-        return {"mean": values.mean(), **dict(zip(QUANTILES, quantiles, strict=True))}
-
     def measure(flow, batch):
         of_flow = np.full(n, True) if flow is None else whole[:, 0] == flow
         chosen = of_flow & (part >= 0 if batch is None else part == batch)
@@ -444,14 +549,16 @@ def _summary_of_rows(plan, whole, times, skipped, batches, window):
         reply, outcome = rows[:, 2], rows[:, 3]
         ended = (times[:, 2] >= begin) & (times[:, 2] <= end) & of_flow & (whole[:, 3] == OK)
         count = max(len(rows), 1)
-        return _named(
-            described((replied - arrived)[reply == OK]),
-            described((completed - arrived)[outcome == OK]),
-            _mean((completed - replied)[outcome != REJECTED]),
+        windows = (completed - replied)[(outcome != REJECTED) & (outcome != UNFINISHED)]
+        others = _others(
+            windows.mean() if len(windows) else np.nan,
             1000 * ended.sum() / (end - begin) if end > begin else np.nan,
             [(outcome == kind).sum() / count for kind in (OK, FAILED, REJECTED)],
             rows[:, 5].sum() / count,
-        ), len(rows)
+        )
+        response = _Rows((replied - arrived)[reply == OK])
+        completion = _Rows((completed - arrived)[outcome == OK])
+        return {"response": response, "completion": completion}, others, len(rows)
 
     return _summary(plan, measure, batches)
 
@@ -463,32 +570,26 @@ def _summary_of_sums(plan, outcome):
     edges[0] = 0.0
     starts = outcome.batch_from_ms
 
-    def described(total, count, histogram):
-        if count == 0:
-            return dict.fromkeys(("mean", *QUANTILES), np.nan)
-        below = np.append(0, np.cumsum(histogram))
-        quantiles = np.interp(np.array(list(QUANTILES.values())) * count, below, edges)
-        return {"mean": total / count, **dict(zip(QUANTILES, quantiles, strict=True))}
-
     def measure(flow, batch):
         flows = slice(None) if flow is None else slice(flow, flow + 1)
         parts = slice(None) if batch is None else slice(batch, batch + 1)
         sums = outcome.sums[parts, flows].sum(axis=(0, 1))
         histograms = outcome.histograms[parts, flows].sum(axis=(0, 1))
+        extremes = outcome.extremes[parts, flows]
         begin, end = (starts[0], starts[-1]) if batch is None else starts[batch : batch + 2]
         count = max(sums[c.A_COUNT], 1)
-        failed, rejected = sums[c.A_FAILED] / count, sums[c.A_REJECTED] / count
-        return _named(
-            described(sums[c.A_RESPONSE], sums[c.A_ANSWERED], histograms[0]),
-            described(sums[c.A_COMPLETION], sums[c.A_DONE], histograms[1]),
+        others = _others(
             sums[c.A_GAP] / sums[c.A_ADMITTED] if sums[c.A_ADMITTED] else np.nan,
             1000 * sums[c.A_THROUGHPUT] / (end - begin) if end > begin else np.nan,
-            [sums[c.A_DONE] / count, failed, rejected],
+            [sums[c.A_DONE] / count, sums[c.A_FAILED] / count, sums[c.A_REJECTED] / count],
             sums[c.A_UNDONE] / count,
-        ), int(sums[c.A_COUNT])
+        )
+        times = {
+            kind: _Bins(sums[total], histograms[number], extremes[:, :, number], edges)
+            for number, (kind, total) in enumerate(
+                {"response": c.A_RESPONSE, "completion": c.A_COMPLETION}.items()
+            )
+        }
+        return times, others, int(sums[c.A_COUNT])
 
     return _summary(plan, measure, len(outcome.sums))
-
-
-def _mean(values):
-    return values.mean() if len(values) else np.nan

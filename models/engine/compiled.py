@@ -33,7 +33,16 @@ from models.engine.plan import (
     Plan,
     PolicyPlan,
 )
-from models.engine.policies import BROKEN, FAILED, LOST, OK, REJECTED, TIMED_OUT, UNAVAILABLE
+from models.engine.policies import (
+    BROKEN,
+    FAILED,
+    LOST,
+    OK,
+    REJECTED,
+    TIMED_OUT,
+    UNAVAILABLE,
+    UNFINISHED,
+)
 
 HERE = Path(__file__).parent
 NO_POLICY = PolicyPlan()
@@ -452,6 +461,7 @@ def kernel(
     out_times,  # (requests or 0, 3): arrived, replied, completed
     sums,  # (batches, flows, 11), see A_*
     histograms,  # (batches, flows, 2, BINS): responses, completions
+    extremes,  # (batches, flows, 2, 2): least and greatest response and completion
     batch_from,  # (batches + 1,) start of each batch
     by_service,  # SERVICE_RECORD
     by_step,  # STEP_RECORD
@@ -1385,10 +1395,14 @@ def kernel(
                         if requests[request].reply == OK:
                             sums[part, flow, A_ANSWERED] += 1
                             sums[part, flow, A_RESPONSE] += response
+                            extremes[part, flow, 0, 0] = min(extremes[part, flow, 0, 0], response)
+                            extremes[part, flow, 0, 1] = max(extremes[part, flow, 0, 1], response)
                             histograms[part, flow, 0, bin_of(response)] += 1
                         if outcome == OK:
                             sums[part, flow, A_DONE] += 1
                             sums[part, flow, A_COMPLETION] += completion
+                            extremes[part, flow, 1, 0] = min(extremes[part, flow, 1, 0], completion)
+                            extremes[part, flow, 1, 1] = max(extremes[part, flow, 1, 1], completion)
                             histograms[part, flow, 1, bin_of(completion)] += 1
                 free_requests[requests_free] = request
                 requests_free += 1
@@ -1415,6 +1429,8 @@ def kernel(
                         requests[request].flow = flow
                         requests[request].index = indices[flow]
                         requests[request].position = arrived
+                        requests[request].reply = UNFINISHED
+                        requests[request].replied = np.nan
                         requests[request].outcome = OK
                         requests[request].attempts = 1
                         requests[request].undone = 0
@@ -1697,6 +1713,7 @@ class Outcome:
     times: np.ndarray
     sums: np.ndarray
     histograms: np.ndarray
+    extremes: np.ndarray
     batch_from_ms: np.ndarray
     services: np.ndarray
     steps: np.ndarray
@@ -1752,6 +1769,7 @@ def run(
         np.zeros((rows, 3)),
         np.zeros((streamed, len(flows), 11)),
         np.zeros((streamed, len(flows), 2, BINS), np.int64),
+        np.tile([np.inf, -np.inf], (streamed, len(flows), 2, 1)),
         np.zeros(batches + 1),
         np.zeros(len(plan.services), SERVICE_RECORD),
         np.zeros(len(steps), STEP_RECORD),
@@ -1780,7 +1798,8 @@ def run(
             series[1:3] = [np.concatenate([part, np.zeros_like(part)]) for part in series[1:3]]
         if progress is not None:
             progress(int(registers[G_ARRIVED]))
-    outputs[4][batches] = clock[2]
+    outputs[5][batches] = clock[2]
+    _note_unfinished(pools, registers, outputs, (requests, warmup, batches))
     return Outcome(
         clock[0],
         (clock[1], clock[2]),
@@ -1789,6 +1808,25 @@ def run(
         *outputs,
         *(part[: registers[G_SERIES]] for part in series[1:3]),
     )
+
+
+def _note_unfinished(pools, registers, outputs, settings):
+    """Requests that nothing will end any more (workers that wait for each other) are counted too."""
+    limit, warmup, batches = settings
+    whole, times, sums = outputs[:3]
+    under_way = np.ones(len(pools[3]), bool)
+    under_way[pools[4][: registers[G_REQUESTS]]] = False
+    rows = pools[3][under_way]
+    if len(whole):
+        columns = [rows[name] for name in ("flow", "index", "reply", "attempts", "undone")]
+        columns.insert(3, np.full(len(rows), UNFINISHED))
+        whole[rows["position"]] = np.column_stack(columns)
+        never = np.full(len(rows), np.nan)
+        times[rows["position"]] = np.column_stack([rows["arrived"], rows["replied"], never])
+    else:
+        rows = rows[rows["position"] >= warmup]
+        part = (rows["position"] - warmup) * batches // (limit - warmup)
+        np.add.at(sums, (part, rows["flow"], A_COUNT), 1)
 
 
 def _pools(capacity, fragile):

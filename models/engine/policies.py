@@ -27,6 +27,9 @@ from models.engine.plan import (
 # LOST: an outage took it in the middle; a caller hears that it is UNAVAILABLE.
 OK, FAILED, REJECTED, TIMED_OUT, UNAVAILABLE, BROKEN, LOST = range(7)
 
+# A request is OK, FAILED, REJECTED, or UNFINISHED: it has no answer, or some of its work never ends.
+UNFINISHED = 3
+
 CLOSED, OPEN, HALF_OPEN = range(3)
 
 

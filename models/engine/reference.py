@@ -7,13 +7,22 @@ produces the same times for every request.
 """
 
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, nan
 
 import simpy
 
 from models.engine import draws, policies
 from models.engine.plan import DRAWN, LOCAL, MESSAGE, NO_LIMIT, NONE, PROFILE, TIMESTAMPS, UNLIMITED
-from models.engine.policies import BROKEN, FAILED, LOST, OK, REJECTED, TIMED_OUT, UNAVAILABLE
+from models.engine.policies import (
+    BROKEN,
+    FAILED,
+    LOST,
+    OK,
+    REJECTED,
+    TIMED_OUT,
+    UNAVAILABLE,
+    UNFINISHED,
+)
 
 
 class Simulation:
@@ -496,10 +505,10 @@ class Request:
     index: int
     arrived_ms: float
     counted: bool
-    replied_ms: float = 0.0
-    completed_ms: float = 0.0
-    answer: int = OK
-    outcome: int = OK
+    replied_ms: float = nan
+    completed_ms: float = nan
+    answer: int = UNFINISHED
+    outcome: int = OK  # so far
     attempts: int = 1
     undone: int = 0
     open: int = 0
