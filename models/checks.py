@@ -104,9 +104,9 @@ def nearest(name: Any, known) -> str:
     return f"did you mean '{near[0]}'?" if near else ""
 
 
-def listed(words) -> str:
+def listed(words, word: str = "and") -> str:
     *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last
+    return f"{', '.join(most)} {word} {last}" if most else last
 
 
 def fault(sentence: str, *below: str | int) -> NoReturn:

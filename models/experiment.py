@@ -11,7 +11,7 @@ replications otherwise, both from Student's t.
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,12 +20,14 @@ from joblib import Parallel, delayed
 from scipy.stats import t as student
 from tqdm.auto import tqdm
 
-from models.engine.plan import UNLIMITED, Plan
+from models.engine.measures import Crowded
+from models.engine.plan import NONE, UNLIMITED, Plan
 from models.engine.policies import FAILED, OK, REJECTED, UNFINISHED
 from models.engine.reference import Simulation
 
 BATCHES = 20
-OPTIONS = {"engine", "keep", "warmup"}  # of `simulate`, that replications take too
+CROWD = 1_000_000  # requests under way at which a run ends
+OPTIONS = {"engine", "keep", "warmup", "crowd"}  # of `simulate`, that replications take too
 OUTCOMES = ("ok", "failed", "rejected", "unfinished")
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 UNITS = {"throughput_per_s": "1/s", "undone_mean": "steps"}
@@ -44,6 +46,8 @@ class Run:
     With `series_ms`, `flow_series` has a row a flow and interval: time_ms (its end), load_per_s,
     goodput_per_s (answered well), failed_share (of the answers); and `service_series` a row a
     service and instant: time_ms, busy (workers), backlog (calls and messages that wait).
+    `crowded`: arrivals ended before all `requests` had come, since as many as a run may have were
+    under way at once. What is said is then of a queue that grows without end, up to there.
     """
 
     requests: pd.DataFrame | None
@@ -55,6 +59,7 @@ class Run:
     _summary: pd.DataFrame
     flow_series: pd.DataFrame | None = None
     service_series: pd.DataFrame | None = None
+    crowded: bool = False
 
     def summary(self) -> pd.DataFrame:
         """Tidy: flow, metric, value, half_width (95 %), n (requests), unit, seed.
@@ -74,20 +79,31 @@ def simulate(
     warmup: float | Literal["mser"] = 0.1,
     progress: bool = False,
     series_ms: float | None = None,
+    crowd: int = CROWD,
 ) -> Run:
     """Let `requests` arrive at a system and follow each to its end.
 
     `system` is a System or a Plan. With keep="summary" memory stays flat however long the run;
     quantiles then come from a histogram of 128 bins an octave (less than 0.8 % wide).
-    `series_ms` asks for time series with that step.
+    `series_ms` asks for time series with that step. Where more than `crowd` requests are under way
+    at once, no more arrive: an overload ends with an answer (`Run.crowded`), not without memory.
     """
     plan = _plan(system)
-    _check(requests, seed, engine, keep, warmup, series_ms)
+    _check(requests, seed, engine, keep, warmup, series_ms, crowd)
+    try:
+        return _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, crowd)
+    except Crowded as error:
+        arrived = error.args[0]
+    run = _simulate(plan, arrived, seed, engine, keep, warmup, progress, series_ms, crowd)
+    return replace(run, crowded=True)
+
+
+def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, crowd):
     available = [len(flow.times_ms) for flow in plan.flows if flow.times_ms]
     if len(available) == len(plan.flows):
         requests = min(requests, sum(available))
     if warmup == "mser":
-        pilot: Any = simulate(plan, requests, seed, engine, warmup=0.0).requests
+        pilot: Any = simulate(plan, requests, seed, engine, warmup=0.0, crowd=crowd).requests
         skipped = mser5((pilot.replied_ms - pilot.arrived_ms).to_numpy())
     else:
         skipped = int(warmup * requests)
@@ -97,7 +113,7 @@ def simulate(
             raise ExperimentError(
                 "keep='summary' needs engine='compiled'; simpy keeps every request"
             )
-        measures = Simulation(plan, requests, seed, skipped, series_ms or np.inf).run()
+        measures = Simulation(plan, requests, seed, skipped, series_ms or np.inf, crowd).run()
         whole = np.array(
             [
                 (
@@ -129,12 +145,24 @@ def simulate(
         def advance(arrived):
             bar.update(arrived - bar.n)
 
-        outcome = compiled.run(
-            plan, requests, seed, skipped, batches, keep == "requests", advance, series_ms
-        )
+        try:
+            outcome = compiled.run(
+                plan,
+                requests,
+                seed,
+                skipped,
+                batches,
+                keep == "requests",
+                advance,
+                series_ms,
+                crowd,
+            )
+            advance(outcome.arrived)
+        except MemoryError as error:
+            raise ExperimentError(f"requests: {error}") from None
+        finally:
+            bar.close()
         places, done = outcome.series_places, outcome.series_done
-        advance(outcome.arrived)
-        bar.close()
         whole, times = outcome.whole[: outcome.arrived], outcome.times[: outcome.arrived]
         window = outcome.window_ms
         by_service, by_step = pd.DataFrame(outcome.services), pd.DataFrame(outcome.steps)
@@ -145,7 +173,8 @@ def simulate(
             "ask for fewer requests or a smaller warm-up"
         )
     if not np.isfinite(window[1]):  # the flows ended before `requests` had arrived
-        return simulate(plan, arrived, seed, engine, keep, skipped / arrived, progress, series_ms)
+        share = skipped / arrived
+        return _simulate(plan, arrived, seed, engine, keep, share, progress, series_ms, crowd)
     frame = None
     if keep == "requests":
         frame = _request_frame(plan, whole, times, skipped)
@@ -297,7 +326,7 @@ def _plan(system):
     return system.plan()
 
 
-def _check(requests, seed, engine, keep, warmup, series_ms):
+def _check(requests, seed, engine, keep, warmup, series_ms, crowd):
     if not _is_whole(requests, 1, 10**12):
         _refuse("requests", requests, "a whole number from 1 to 10^12")
     if not _is_whole(seed, 0):
@@ -310,6 +339,8 @@ def _check(requests, seed, engine, keep, warmup, series_ms):
         isinstance(series_ms, int | float) and 0 < series_ms < math.inf
     ):
         _refuse("series_ms", series_ms, "a time in ms, above 0")
+    if not _is_whole(crowd, 1):
+        _refuse("crowd", crowd, "a whole number of at least 1")
     if warmup != "mser" and not (isinstance(warmup, int | float) and 0 <= warmup < 1):
         _refuse("warmup", warmup, "a share from 0 to below 1, or 'mser'")
 
@@ -415,11 +446,11 @@ def _series_frames(plan, series_ms, places, done):
     )
     count = len(plan.services)
     busy, backlog = places[:, :count, 0], places[:, :count, 1].copy()
-    lanes = {}
-    for step in plan.steps:
-        lanes |= dict.fromkeys(range(step.first_lane, step.first_lane + step.lanes), step.service)
-    for lane, service in lanes.items():
-        backlog[:, service] += places[:, count + lane, 1]
+    for number, service in {s.group: s.service for s in plan.steps if s.group != NONE}.items():
+        group = plan.groups[number]
+        first = count + group.first_lane
+        backlog[:, service] += places[:, first : first + group.lanes, 1].sum(axis=1)
+        backlog[:, service] += places[:, count + plan.lanes + number, 1]
     services = pd.DataFrame(
         {
             "time_ms": np.repeat(times_ms, count),
@@ -433,7 +464,7 @@ def _series_frames(plan, series_ms, places, done):
 
 def _step_frame(plan, frame):
     counts = ["handled", "failed", "rejected", "undone", "tried", "timed_out", "broken", "lost",
-              "redelivered"]  # fmt: skip
+              "redelivered", "duplicates", "dead", "vanished"]  # fmt: skip
     frame = frame[[*counts, "wait_ms", "held_ms"]].copy()
     frame.insert(0, "flow", [plan.flows[step.flow].name for step in plan.steps])
     frame.insert(1, "step", [step.key for step in plan.steps])

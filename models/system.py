@@ -44,6 +44,7 @@ from models.checks import (
     show,
 )
 from models.distributions import NO_TIME, Distribution
+from models.messaging import Broker
 from models.reading import (
     MAX_NESTING,
     MAX_STEPS,
@@ -55,7 +56,7 @@ from models.reading import (
     too_deep,
     too_many_steps,
 )
-from models.resilience import Outage, Policy, Restart
+from models.resilience import Mesh, Outage, Policy, Restart
 
 __all__ = [
     "Arrivals", "Broker", "Distribution", "Flow", "Infrastructure", "InvalidSystem", "Link", "Load",
@@ -107,19 +108,6 @@ class Network(Part):
     """Probability that a segment is lost inside one infrastructure."""
     between: Annotated[tuple[Link, ...], a_list("links")] = ()
     """A link for every two infrastructures that talk to each other."""
-
-
-class Broker(Part):
-    """A message broker."""
-
-    infrastructure: Name
-    """The name of the infrastructure that it runs on."""
-    ack: Distribution = NO_TIME
-    """The broker's own time until it acknowledges a message."""
-    partitions: Annotated[
-        int | None, or_nothing(a_count("1 to 1,000,000 partitions, or null", 1, 10**6))
-    ] = None
-    """Partitions, each processed in order; null: one queue shared by all consumers."""
 
 
 class Service(Part):
@@ -179,6 +167,8 @@ class Step(Policy):
     """Probability that its own work breaks off with a technical error, before it commits."""
     undo: Distribution | None = None
     """The work that undoes it when its saga fails; null: nothing to undo."""
+    idempotent: Flag = False
+    """Whether a message that comes again is recognised, and its work not done twice."""
     deferrable: Flag = False
     """Whether it may be done later, because nobody waits for its answer."""
 
@@ -303,8 +293,8 @@ class System(Part):
     """A mapping from the name of each service to what it is."""
     flows: Annotated[dict[str, Flow], a_mapping("flow")]
     """A mapping from the name of each flow to what it is."""
-    mesh: Policy | None = None
-    """The policy of every call that has none of its own; each part of it can be said there too."""
+    mesh: Mesh | None = None
+    """The policy of every call that has none of its own, and what the mesh itself costs."""
     outages: Annotated[tuple[Outage, ...], a_list("outages")] = ()
     """What goes down, and when."""
     restarts: Annotated[tuple[Restart, ...], a_list("restarts")] = ()
@@ -459,9 +449,13 @@ class System(Part):
         if entry.mode == "local":
             return took_ms
         rtt_ms = self.round_trip(*self.crossings(entry)[0])[0]
-        if entry.step.via is not None:
-            return rtt_ms + self.brokers[entry.step.via].ack.mean_ms
-        return rtt_ms + took_ms
+        if entry.step.via is None:
+            return rtt_ms + took_ms + (self.mesh.call_ms(rtt_ms) if self.mesh else 0.0)
+        broker = self.brokers[entry.step.via]
+        if broker.acks == "none" or (broker.producers and not broker.producers.waits):
+            return 0.0
+        copies_ms = broker.replication.mean_ms if broker.acks == "all" else 0.0
+        return rtt_ms + broker.ack.mean_ms + copies_ms
 
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but will not go well, one sentence each."""
@@ -478,20 +472,38 @@ class System(Part):
                     f"{100 * load.utilisation:.0f} % of the time; expected less than 100 %; "
                     f"give it at least {math.floor(load.held) + 1} or lower the rate"
                 )
-        lanes: dict[tuple[str, str], float] = {}
+        return (*found, *self._overloaded_consumers())
+
+    def _overloaded_consumers(self) -> Iterator[str]:
+        """Partitions, or consumers with a prefetch, that get more messages than they can do."""
+        offered: dict[tuple[str, str], tuple[float, float]] = {}  # messages/s, workers held
         for entry, per_s, held_ms in self._visits():
-            if entry.step.via is not None and self.brokers[entry.step.via].partitions:
+            if entry.step.via is not None:
                 pair = entry.step.via, entry.step.service
-                lanes[pair] = lanes.get(pair, 0.0) + per_s * held_ms / 1000
-        for (broker, service), held in lanes.items():
-            partitions, limit = self.brokers[broker].partitions, self.services[service].workers
-            if partitions and held >= partitions and (limit == "unlimited" or limit > held):
-                found.append(
-                    f"brokers.{broker}.partitions: {partitions} would be busy "
-                    f"{100 * held / partitions:.0f} % of the time with messages for '{service}'; "
-                    f"expected less than 100 %; give it at least {math.floor(held) + 1}"
-                )
-        return tuple(found)
+                rate, held = offered.get(pair, (0.0, 0.0))
+                offered[pair] = rate + per_s, held + per_s * held_ms / 1000
+        for (name, service), (rate, held) in offered.items():
+            broker, limit = self.brokers[name], self.services[service].workers
+            workers = math.inf if limit == "unlimited" else limit
+            if broker.partitions and held < workers:
+                busiest = held * broker.largest_share(workers)
+                if busiest >= 1:
+                    yield (
+                        f"brokers.{name}.partitions: with {broker.partitions} of them the busiest "
+                        f"consumer in '{service}' would be busy {100 * busiest:.0f} % of the time; "
+                        "expected less than 100 %; give it more, or keys that are used more evenly"
+                    )
+            elif broker.prefetch and rate and held < workers:
+                place = self.services[service].infrastructure
+                here = place if place in broker.mirrors else broker.infrastructure
+                trip_ms = self.round_trip(here, place)[0] + 1000 * held / rate
+                busy = rate * trip_ms / 1000 / (broker.prefetch * workers)
+                if busy >= 1:
+                    yield (
+                        f"brokers.{name}.prefetch: {broker.prefetch} was found; expected at least "
+                        f"{math.floor(rate * trip_ms / 1000 / workers) + 1}, since '{service}' has "
+                        f"no more than that in hand while {trip_ms:g} ms pass from one to the next"
+                    )
 
     def _deadlocks(self) -> Iterator[str]:
         """Services that wait for each other's workers, by way of different flows or branches."""
@@ -515,8 +527,11 @@ class System(Part):
                 "give one of them unlimited workers or make one of the calls a message"
             )
 
+    def _unlimited(self, service: str) -> bool:
+        return self.services[service].workers == "unlimited"
+
     def _finite(self, entry: Located) -> bool:
-        return self.services[entry.step.service].workers != "unlimited"
+        return not self._unlimited(entry.step.service)
 
     # What pydantic cannot see: names, links, loops
 
@@ -548,6 +563,9 @@ class System(Part):
         for kind, parts in (("brokers", self.brokers), ("services", self.services)):
             for name, part in parts.items():
                 yield from unknown(f"{kind}.{name}.infrastructure", part.infrastructure)
+        for name, broker in self.brokers.items():
+            for mirror in broker.mirrors:
+                yield from unknown(f"brokers.{name}.mirrors.{mirror}", mirror)
         for number, outage in enumerate(self.outages):
             place = f"outages[{number}]"
             for end, name in enumerate(outage.infrastructures):
@@ -563,6 +581,18 @@ class System(Part):
                 if frozenset(pair) not in self._links:
                     what = f"{show(list(pair))} is not a link; expected the two ends of one"
                     yield f"{place}.links[{end}]", what
+            for end, pair in enumerate(outage.consumers):
+                where = f"{place}.consumers[{end}]"
+                if len(pair) != 2 or pair[0] not in self.brokers or pair[1] not in self.services:
+                    yield where, f"{show(list(pair))} was found; expected a broker and a service"
+                elif not (self.brokers[pair[0]].partitions or self.brokers[pair[0]].prefetch):
+                    yield (
+                        where,
+                        (
+                            f"'{pair[0]}' has one queue for all; expected a broker with partitions or a "
+                            "prefetch; add partitions"
+                        ),
+                    )
         for number, restart in enumerate(self.restarts):
             place = f"restarts[{number}]"
             if restart.service not in self.services:
@@ -611,6 +641,19 @@ class System(Part):
                     f"{entry.path}.{next(iter(step.policy))}",
                     f"this was found on a step of '{step.service}' in '{step.service}'; expected it "
                     "on a call or message to another service; leave it out",
+                )
+            if step.via in self.brokers and self.brokers[step.via].prefetch:
+                if step.service in self.services and self._unlimited(step.service):
+                    yield (
+                        f"services.{step.service}.workers",
+                        f"unlimited workers were found, which read from '{step.via}' with a "
+                        "prefetch; expected a number, since each of them is a consumer",
+                    )
+            if step.idempotent and step.via is None:
+                yield (
+                    f"{entry.path}.idempotent",
+                    "true was found on a call; expected it on a message, which can come twice; "
+                    "leave it out",
                 )
             if step.deferrable and entry.parent is None:
                 yield (

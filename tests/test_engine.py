@@ -25,11 +25,15 @@ from models.engine.plan import (
     TIMESTAMPS,
     Draw,
     FlowPlan,
+    GroupPlan,
+    LogPlan,
     OutagePlan,
+    OutboxPlan,
     Plan,
     PolicyPlan,
     ServicePlan,
     StepPlan,
+    TollPlan,
 )
 from models.engine.reference import Simulation
 from models.experiment import compare, mser5, replicate, simulate
@@ -74,6 +78,26 @@ policies = st.builds(
 )  # fmt: skip
 
 
+boxes = st.builds(
+    OutboxPlan,
+    places=st.sampled_from([0, 1, 2, 5]),
+    batch=st.integers(1, 4),
+    linger_ms=times_ms,
+    waits=st.booleans(),
+)
+tolls = st.builds(
+    TollPlan,
+    hop_ms=times_ms,
+    fresh=st.sampled_from([0.0, 0.3, 1.0]),
+    round_trips=st.sampled_from([1.0, 2.0]),
+    handshake_ms=times_ms,
+    work_ms=times_ms,
+    span_ms=times_ms,
+    sampled=st.sampled_from([0.0, 0.5]),
+    trace=st.integers(0, 3),
+)
+
+
 windows = st.sets(st.integers(0, 60), min_size=2, max_size=6).map(
     lambda edges: tuple(itertools.pairwise(map(float, sorted(edges))))[::2]
 )
@@ -109,11 +133,30 @@ def outages(draw, services, parts):
 
 
 @st.composite
-def plans(draw, may_fail=True, policed=False, fragile=False):
+def plans(draw, may_fail=True, policed=False, fragile=False, brokered=False):
     """Trees of calls and messages on shared services; ties are made likely on purpose."""
     services = draw(st.integers(1, 4))
     brokers = links = 2 if fragile else 0
     lanes = draw(st.integers(1, 3))
+    groups = (GroupPlan(0, lanes), GroupPlan(lanes, 2, 2)) if brokered else (GroupPlan(0, lanes),)
+    outboxes = draw(st.lists(boxes, min_size=1, max_size=2)) if brokered else []
+
+    def log():
+        mirrored = draw(st.booleans())
+        return LogPlan(
+            acks=draw(st.integers(0, 2)),
+            replication=draw(distributions),
+            mirror_network=draw(distributions) if mirrored else None,
+            lag=draw(distributions) if mirrored else NOTHING,
+            mirror_link=part(services + brokers, links) if mirrored else NONE,
+            mirror_loss=draw(st.sampled_from([0.0, 0.2])),
+            retention_ms=draw(st.sampled_from([math.inf, 2.0, 10.0])),
+            deliveries=draw(st.integers(1, 3)),
+            redelivery_ms=draw(times_ms),
+            idempotent=draw(st.booleans()),
+            shares=draw(st.sampled_from([(), (0.1, 0.5, 0.5, 0.6, 0.9, 0.95, 1.0)])),
+            outbox=draw(st.integers(NONE, len(outboxes) - 1)),
+        )
 
     def part(first, count):
         return draw(st.integers(first, first + count - 1)) if count else NONE
@@ -134,7 +177,7 @@ def plans(draw, may_fail=True, policed=False, fragile=False):
         service_of.append(service)
         count = draw(st.integers(0, 3)) if depth < 3 else 0
         children = tuple(add(flow, number, depth + 1, True) for _ in range(count))
-        partitioned = mode == MESSAGE and draw(st.booleans())
+        group = draw(st.integers(NONE, len(groups) - 1)) if mode == MESSAGE else NONE
         built[number] = StepPlan(
             number=number,
             key=f"s{number}",
@@ -151,9 +194,10 @@ def plans(draw, may_fail=True, policed=False, fragile=False):
             network=NOTHING if mode in (LOCAL, ROOT) else draw(distributions),
             ack=draw(distributions) if mode == MESSAGE else NOTHING,
             delivery=draw(distributions) if mode == MESSAGE else NOTHING,
-            partitions=7 if partitioned else 0,
-            lanes=lanes if partitioned else 0,
-            first_lane=0,
+            partitions=7 if group == 0 else 0,
+            group=group,
+            log=log() if mode == MESSAGE and brokered and draw(st.booleans()) else None,
+            toll=draw(st.none() | tolls) if mode == CALL and brokered else None,
             errors=draw(st.sampled_from([0.0, 0.3])) if policed else 0.0,
             policy=draw(st.none() | policies) if policed and mode != LOCAL else None,
             broker=part(services, brokers) if mode == MESSAGE else NONE,
@@ -196,9 +240,12 @@ def plans(draw, may_fail=True, policed=False, fragile=False):
         for i in range(services)
     )
     steps = tuple(built[i] for i in range(len(built)))
-    down = st.lists(outages(services, services + brokers + links), max_size=3).map(tuple)
+    parts = services + brokers + links + len(groups)
+    down = st.lists(outages(services, parts), max_size=3).map(tuple)
     fallen = draw(down) if fragile else ()
-    return Plan("random", places, tuple(flows), steps, lanes, brokers, links, fallen)
+    return Plan(
+        "random", places, tuple(flows), steps, groups, tuple(outboxes), brokers, links, fallen
+    )
 
 
 def times_of(measures):
@@ -209,7 +256,11 @@ def times_of(measures):
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    plan=plans() | plans(policed=True) | plans(fragile=True) | plans(policed=True, fragile=True),
+    plan=plans()
+    | plans(policed=True)
+    | plans(fragile=True)
+    | plans(brokered=True)
+    | plans(policed=True, fragile=True, brokered=True),
     seed=st.integers(0, 2**63 - 1),
     warmup=st.integers(0, 5),
 )
@@ -218,7 +269,7 @@ def test_both_engines_give_identical_requests(plan, seed, warmup):
     outcome = compiled.run(plan, 60, seed, warmup, 5, series_ms=2.0)
     n = outcome.arrived
     assert n == len(reference.requests) == outcome.done
-    assert np.array_equal(times_of(reference), outcome.times[:n])
+    assert np.array_equal(times_of(reference), outcome.times[:n], equal_nan=True)
     whole = [
         (r.flow, r.index, r.answer, r.outcome, r.attempts, r.undone) for r in reference.requests
     ]
@@ -271,9 +322,6 @@ def step(number, parent, service, mode, work_ms, children=(), **more):
         "network": NOTHING,
         "ack": NOTHING,
         "delivery": NOTHING,
-        "partitions": 0,
-        "lanes": 0,
-        "first_lane": 0,
     }
     return StepPlan(
         number=number,
@@ -300,7 +348,6 @@ def single(workers, rate_per_ms, queue_limit=NO_LIMIT):
         (ServicePlan("a", workers, queue_limit),),
         (poisson(rate_per_ms),),
         (step(0, NONE, 0, ROOT, 1.0),),
-        0,
     )
 
 

@@ -20,7 +20,10 @@ import numpy as np
 from numba.extending import overload, register_jitable
 
 from models.engine import draws, policies
+from models.engine.measures import Crowded
+from models.engine.messages import HANDS_OVER
 from models.engine.plan import (
+    ACKS,
     DRAWN,
     LOCAL,
     MESSAGE,
@@ -30,9 +33,12 @@ from models.engine.plan import (
     PROFILE,
     TIMESTAMPS,
     UNLIMITED,
+    LogPlan,
     Plan,
     PolicyPlan,
+    TollPlan,
 )
+from models.engine.plan import CALL as CALLED
 from models.engine.policies import (
     BROKEN,
     FAILED,
@@ -42,10 +48,13 @@ from models.engine.policies import (
     TIMED_OUT,
     UNAVAILABLE,
     UNFINISHED,
+    VANISHED,
 )
 
 HERE = Path(__file__).parent
 NO_POLICY = PolicyPlan()
+NO_ACKS, ALL_ACKS = ACKS["none"], ACKS["all"]
+DELIVERIES = HANDS_OVER.deliveries
 
 
 def _cache_folder():
@@ -106,9 +115,13 @@ ASK, UNREACHED, PUBLISHED, ACKNOWLEDGED, ANSWERED, BRANCH_ENDED = range(13, 19)
 DELIVER, DELIVERED, LANE_GRANTED, OUTAGE, FALL, RISE, KILLED, HUNG = range(19, 27)
 CALL, TRY, TRIED, AGAIN, ATTEMPT_ENDED, TIME_UP, EXPIRED = range(27, 34)
 UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(34, 41)
+# States that only the special ways of a message need.
+HEARD, COPIED, TOSS, TOSSED, POST, PLACED, LINGER, LINGERED, SEND, SENT, SENT_COPIED = range(41, 52)
+PARTED, SENT_BACK, CONFIRMED, STORED, LOGGED, MIRROR, MIRRORED, IN_LOG, ROOMY = range(52, 61)
+GIVE_BACK, GIVEN_BACK = range(61, 63)
 
 # Whom a frame answers to.
-ANSWER, SEQUENCE, BRANCH, ATTEMPT, VISIT, MESSAGE_STEP, UNDOING, FIRST_TIME = range(8)
+ANSWER, SEQUENCE, BRANCH, ATTEMPT, VISIT, MESSAGE_STEP, UNDOING, FIRST_TIME, POSTED = range(9)
 
 # The rows of the kernel's tables. Small numbers without a sign, so that no index can be negative.
 u4, i8, f8 = np.uint32, np.int64, np.float64
@@ -132,9 +145,16 @@ FRAME = np.dtype(
 )  # fmt: skip
 REQUEST = _row("flow reply outcome attempts undone open first_commit last_commit",
                "index position", "arrived replied")  # fmt: skip
-STEP_ROW = _row("service mode parallel children first_child partitions lanes first_lane undoes "
-                "policy apart broker link delivery_link", "stream",
+STEP_ROW = _row("service mode parallel children first_child partitions group log undoes "
+                "policy apart broker link delivery_link toll", "stream",
                 "fails errors loss delivery_loss")  # fmt: skip
+GROUP = _row("first_lane lanes prefetch room turn", "", "")  # `room` is a resource
+LOG = _row("acks mirrored mirror_link deliveries idempotent shares first_share outbox", "",
+           "mirror_loss retention_ms redelivery_ms")  # fmt: skip
+OUTBOX = _row(
+    "places batch waits head tail length opened", "", "linger_ms"
+)  # `places` is a resource
+TOLL = _row("", "trace", "hop_ms fresh round_trips handshake_ms work_ms span_ms sampled")
 POLICY = _row("passes", "attempts retry_on backoff window minimum trials bulkhead ring",
               "base_ms cap_ms factor budget earns earns_per_ms throttle throttle_ms share open_ms"
               )  # fmt: skip
@@ -145,23 +165,26 @@ RESOURCE = _row(
     "unlimited capacity users head tail length calls sheds sheds_late",
     "workers limit",
     "patient_ms strict_ms empty_ms",
-)  # fmt: skip; workers or a lane
+)  # fmt: skip; workers, a lane, the room of a group or the places of an outbox
 # A part that can go down, and what a frame is to a visit: an own table, used with outages only.
-PART = _row("down taken hangs first_inside last_inside first_waiting last_waiting", "", "")
+PART = _row("down falls taken hangs first_inside last_inside first_waiting last_waiting", "", "")
 OUTAGE_ROW = _row("first_window windows first_part parts drawn hangs instances instance drains",
                   "table", "")  # fmt: skip
 EXPOSURE = _row("visit inner before after inside dead", "", "")
 SERVICE_RECORD = _row("", "max_queue handled rejected", "held_ms working_ms wait_ms")
 STEP_RECORD = _row(
-    "", "handled failed rejected undone tried timed_out broken lost redelivered", "wait_ms held_ms"
+    "",
+    "handled failed rejected undone tried timed_out broken lost redelivered duplicates dead vanished",
+    "wait_ms held_ms",
 )
 
 # What is drawn for a step: its row of the table of draws is DRAWS times the step plus one of these.
 DRAWN_FOR = (draws.WORK, draws.NETWORK, draws.ACK, draws.DELIVERY,
+             draws.REPLICATION, draws.MIRROR, draws.LAG,
              draws.UNDO_WORK, draws.UNDO_NETWORK, draws.UNDO_ACK, draws.UNDO_DELIVERY,
              draws.TIME_LIMIT, draws.BACKOFF)  # fmt: skip
-(D_WORK, D_NETWORK, D_ACK, D_DELIVERY,
- D_UNDO_WORK, D_UNDO_NETWORK, D_UNDO_ACK, D_UNDO_DELIVERY, D_LIMIT, D_PAUSE) = range(10)  # fmt: skip
+(D_WORK, D_NETWORK, D_ACK, D_DELIVERY, D_REPLICATION, D_MIRROR, D_LAG,
+ D_UNDO_WORK, D_UNDO_NETWORK, D_UNDO_ACK, D_UNDO_DELIVERY, D_LIMIT, D_PAUSE) = range(13)  # fmt: skip
 DRAWS = len(DRAWN_FOR)
 AHEAD_BITS = 7
 AHEAD = 1 << AHEAD_BITS  # numbers that are drawn at once
@@ -182,7 +205,7 @@ BINS = 44 * BINS_PER_OCTAVE
 G_URGENT_HEAD, G_URGENT_TAIL, G_SOON_HEAD, G_SOON_TAIL, G_HEAP, G_FRAMES, G_REQUESTS = range(7)
 G_EVENTS, G_ARRIVED, G_DONE, G_BATCH, G_BATCH_NEXT, G_FRAME, G_ARRIVING, G_SERIES = range(7, 15)
 
-FINISHED, FULL, PAUSED, SERIES_FULL = range(4)
+FINISHED, FULL, PAUSED, SERIES_FULL, CROWDED = range(5)
 PAUSE_AFTER = 5_000_000  # events, about a second: time to show progress or to be interrupted
 
 
@@ -346,6 +369,24 @@ def profile_gap(now, amount, times, factors, flows, flow, period):
 
 
 @numba.njit
+def hold(frames, scope):
+    """A process that may outlive the try on whose behalf it works needs that try's frame."""
+    if scope != NOBODY:
+        frames[scope].needed += 1
+
+
+@numba.njit
+def let_go(frames, free_frames, frames_free, scope):
+    """It has ended; who needs the frame of a try last frees it."""
+    if scope != NOBODY:
+        frames[scope].needed -= 1
+        if frames[scope].needed == 0:
+            free_frames[frames_free] = scope
+            frames_free += 1
+    return frames_free
+
+
+@numba.njit
 def discard(frames, exposed, free_frames, frames_free, frame):
     """Forget a frame that belongs to a visit which an outage has ended, and all up to the visit."""
     visit = exposed[frame].visit
@@ -356,11 +397,63 @@ def discard(frames, exposed, free_frames, frames_free, frame):
             if frames[trial].needed == 0:
                 free_frames[frames_free] = trial
                 frames_free += 1
+        parent = frames[frame].parent
+        scope = frames[frame].scope
         free_frames[frames_free] = frame
         frames_free += 1
         if frame == visit:
-            return frames_free
-        frame = frames[frame].parent
+            return let_go(frames, free_frames, frames_free, scope)
+        frame = parent
+
+
+@numba.njit
+def message_of(frames, frame):
+    """The frame of the message that a visit to its consumer belongs to."""
+    return frames[frame].parent if frames[frame].role == VISIT else frame
+
+
+@numba.njit
+def vanish(by_step, frames, requests, frame, warmup):
+    """Note that nobody will process this message."""
+    counted = requests[frames[frame].request].position >= warmup
+    by_step[frames[frame].step].vanished += counted
+    frames[frame].result = VANISHED
+
+
+@numba.njit
+def partition_of(partitions, log, logs, shares, chance):
+    """The partition of a message's key, see the reference."""
+    if log == NOBODY or logs[log].shares == 0:
+        return int(partitions * chance)
+    low, high = 0, int(logs[log].shares)
+    while low < high:
+        middle = (low + high) // 2
+        if chance < shares[int(logs[log].first_share) + middle]:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@numba.njit
+def next_with_room(groups, group, in_hand):
+    """The next consumer in turn that may have one more message in hand; it is given one."""
+    while True:
+        lane = groups[group].first_lane + groups[group].turn % groups[group].lanes
+        groups[group].turn += 1
+        if in_hand[lane] < groups[group].prefetch:
+            in_hand[lane] += 1
+            return lane
+
+
+@numba.njit
+def overhead_ms(toll, seed, index):
+    """What the callee's worker does for its proxy and its trace, see the reference."""
+    if toll.sampled > 0.0 and (
+        draws.uniforms(seed, toll.trace, index, 0, draws.SAMPLED, 0)[0] < toll.sampled
+    ):
+        return toll.work_ms + toll.span_ms
+    return toll.work_ms
 
 
 @numba.njit
@@ -394,7 +487,7 @@ def comes_too_late(service, now, asked, deadline):
 def given_up(frames, requests, scope, request):
     """Whether what is committed in a scope (NOBODY: outside any attempt) is to be undone."""
     if scope == NOBODY:
-        return requests[request].outcome != OK
+        return OK < requests[request].outcome < UNFINISHED
     return frames[scope].given_up != 0
 
 
@@ -427,22 +520,30 @@ def kernel(
     mishaps,  # None where nothing but the business fails, so that its parts are left out
     policy_rows,  # POLICY
     edges,  # EDGE, of each policy
+    groups,  # GROUP
+    in_hand,  # (lanes,) messages that each consumer has, where their number is limited
+    logs,  # LOG
+    shares,  # cumulative shares of all partitions that differ
+    outboxes,  # OUTBOX
+    tolls,  # TOLL
     rings,  # the windows of all breakers
     table,  # DRAW, of each step by D_*, then of the gaps of each flow
     values,  # observed values of empirical distributions
-    resources,  # RESOURCE: services, then lanes
+    resources,  # RESOURCE: services, then lanes, then the rooms of groups, then places of outboxes
     services,  # number of services
+    first_group,  # the number of the first group among the parts
     limit,  # requests
     warmup,  # requests not counted
     seed,
     batches,
     largest,  # frames that one state can need
     pause_after,  # events after which to come back to Python
+    crowd,  # requests that may be under way at once
     registers,  # see G_*
     clock,  # now, start and end of the measured window
     ahead,  # (draws that are drawn ahead, AHEAD) numbers
     blocks,  # (draws that are drawn ahead,) the block of requests that they belong to
-    groups,  # (flows,) groups of arrivals so far
+    turns,  # (flows,) groups of arrivals so far
     indices,  # (flows,) requests so far
     frames,
     exposed,  # EXPOSURE, a row a frame
@@ -517,7 +618,7 @@ def kernel(
                     if looks == len(series_done):
                         status = SERIES_FULL
                         break
-                    for i in range(len(resources)):
+                    for i in range(series_places.shape[1]):
                         series_places[looks, i, 0] = resources[i].users
                         series_places[looks, i, 1] = resources[i].length
                     series_done[looks] = so_far
@@ -565,6 +666,7 @@ def kernel(
             drawn = -1  # the row of the table of draws from which `wait` is drawn
             share = 1.0  # of what is drawn
             extra = 0.0  # on top of what is drawn
+            stretch = 1.0  # times what is drawn
 
             # Steps: workers, work, children
 
@@ -582,6 +684,7 @@ def kernel(
                             frames[visit].parent = frame
                             frames[visit].attempt = attempt
                             frames[visit].scope = frames[frame].scope
+                            hold(frames, frames[frame].scope)
                             exposed[visit].visit = visit
                             exposed[visit].inside = 0
                             exposed[visit].dead = 0
@@ -602,6 +705,13 @@ def kernel(
                         enter(parts, service, exposed, frame)
                 if steps[step].mode == LOCAL or resources[service].unlimited:
                     state = SERVE
+                    if mishaps is not None and steps[step].mode == MESSAGE:
+                        log = steps[step].log
+                        if log != NOBODY and (
+                            now - frames[message_of(frames, frame)].paused > logs[log].retention_ms
+                        ):
+                            vanish(by_step, frames, requests, frame, warmup)
+                            state = STEP_DONE
                 elif (
                     resources[service].limit != NO_LIMIT
                     and steps[step].mode != MESSAGE
@@ -644,19 +754,16 @@ def kernel(
                 result = frames[frame].result
                 free_frames[frames_free] = frame
                 frames_free += 1
+                frames_free = let_go(frames, free_frames, frames_free, frames[frame].scope)
                 visit = exposed[caller].visit
                 if visit != NOBODY and exposed[visit].dead:
                     frames_free = discard(frames, exposed, free_frames, frames_free, caller)
                     break
                 frame = caller
-                if result == LOST and frames[frame].role == MESSAGE_STEP:
-                    frames[frame].tries += 1
-                    frames[frame].attempt = draws.again(frames[frame].trial, frames[frame].tries)
-                    by_step[step].redelivered += requests[request].position >= warmup
-                    state = STEP
-                else:
-                    frames[frame].result = UNAVAILABLE if result == LOST else result
-                    state = STEP_DONE
+                if result == LOST and frames[frame].role != MESSAGE_STEP:
+                    result = UNAVAILABLE
+                frames[frame].result = result
+                state = STEP_DONE
 
             elif fragile is not None and state == REFUSED:
                 part = frames[frame].pending
@@ -690,9 +797,33 @@ def kernel(
                             soon_tail += 1
                         frames[frame].result = REJECTED
                         state = STEP_DONE
+                elif mishaps is not None and steps[step].mode == MESSAGE:
+                    log = steps[step].log
+                    if log != NOBODY and (
+                        now - frames[message_of(frames, frame)].paused > logs[log].retention_ms
+                    ):
+                        vanish(by_step, frames, requests, frame, warmup)
+                        resources[service].users -= 1
+                        if resources[service].head != NOBODY:
+                            soon[soon_tail & mask] = RELEASE + service
+                            soon_tail += 1
+                        state = STEP_DONE
 
             elif state == SERVE:
                 frames[frame].started = now
+                if (
+                    mishaps is not None
+                    and steps[step].mode == MESSAGE
+                    and steps[step].log != NOBODY
+                    and logs[steps[step].log].idempotent
+                    and frames[message_of(frames, frame)].done
+                ):
+                    frames[frame].child = 0
+                    frames[frame].result = OK
+                    state = CHILDREN
+                    continue
+                if mishaps is not None and steps[step].toll != NOBODY:
+                    extra = overhead_ms(tolls[steps[step].toll], seed, index)
                 drawn = DRAWS * step + D_WORK
                 state = WORKED
 
@@ -718,6 +849,11 @@ def kernel(
                     frames[frame].result = FAILED
                     state = SERVED
                 else:
+                    if mishaps is not None and steps[step].mode == MESSAGE:
+                        message = message_of(frames, frame)
+                        if frames[message].done:
+                            by_step[step].duplicates += requests[request].position >= warmup
+                        frames[message].done = 1
                     if steps[step].undoes:  # the local transaction commits
                         frames_free -= 1
                         undo = free_frames[frames_free]
@@ -770,6 +906,8 @@ def kernel(
                         if mishaps is not None:
                             frames[branch].attempt = attempt
                             frames[branch].scope = frames[frame].scope
+                            if fragile is not None:
+                                hold(frames, frames[frame].scope)
                             requests[request].open += 1
                         urgent[urgent_tail & mask] = branch
                         urgent_tail += 1
@@ -849,13 +987,56 @@ def kernel(
                             so_far[requests[request].flow, 1 if result == OK else 2] += 1
                         requests[request].replied = now
                     else:
+                        if mishaps is not None and result > FAILED and result != VANISHED:
+                            frames[frame].tries += 1
+                            log = steps[step].log
+                            deliveries = DELIVERIES if log == NOBODY else logs[log].deliveries
+                            if frames[frame].tries != deliveries:
+                                by_step[step].redelivered += requests[request].position >= warmup
+                                frames[frame].attempt = draws.again(
+                                    frames[frame].trial, frames[frame].tries
+                                )
+                                wait = 0.0 if log == NOBODY else logs[log].redelivery_ms
+                                state = STEP
+                                if wait == 0.0:
+                                    continue
+                                frames[frame].state = STEP
+                                if now + wait > now:
+                                    events += 1
+                                    heap_push(heap_times, heap_keys, heap_size, now + wait,
+                                              events << FRAME_BITS | frame)  # fmt: skip
+                                    heap_size += 1
+                                else:
+                                    soon[soon_tail & mask] = frame
+                                    soon_tail += 1
+                                break
+                            by_step[step].dead += requests[request].position >= warmup
                         if frames[frame].parent != NOBODY:
                             resources[frames[frame].parent].users -= 1
                             soon[soon_tail & mask] = RELEASE + frames[frame].parent
                             soon_tail += 1
+                            if mishaps is not None and groups[steps[step].group].prefetch > 0:
+                                frames_free -= 1
+                                back = free_frames[frames_free]
+                                frames[back].state = GIVE_BACK
+                                frames[back].step = step
+                                frames[back].request = request
+                                frames[back].attempt = 0
+                                frames[back].parent = frames[frame].parent
+                                frames[back].half = frames[frame].half
+                                if fragile is not None:
+                                    exposed[back].visit = NOBODY
+                                urgent[urgent_tail & mask] = back
+                                urgent_tail += 1
+                        if mishaps is not None and result == VANISHED:
+                            if requests[request].outcome == OK:
+                                requests[request].outcome = UNFINISHED
+                            result = OK
                         if result != OK:
                             result = FAILED
-                    if result != OK and requests[request].outcome == OK:
+                    if result != OK and (
+                        requests[request].outcome == OK or requests[request].outcome == UNFINISHED
+                    ):
                         requests[request].outcome = result
                         undo = requests[request].first_commit
                         requests[request].first_commit = NOBODY
@@ -869,6 +1050,34 @@ def kernel(
             # Calls and messages
 
             elif state == ASK:
+                if mishaps is not None and steps[step].mode == MESSAGE:
+                    log = steps[step].log
+                    if log != NOBODY and (logs[log].outbox != NOBODY or logs[log].acks == NO_ACKS):
+                        frames_free -= 1
+                        message = free_frames[frames_free]
+                        frames[message].step = step
+                        frames[message].request = request
+                        frames[message].attempt = attempt
+                        if fragile is not None:
+                            exposed[message].visit = NOBODY
+                        requests[request].open += 1
+                        urgent[urgent_tail & mask] = message
+                        urgent_tail += 1
+                        if logs[log].outbox != NOBODY:
+                            frames[message].state = POST
+                            frames[message].role = POSTED
+                            frames[message].parent = frame
+                            frames[frame].state = HEARD
+                            break
+                        frames[message].state = TOSS
+                        frames[message].role = MESSAGE_STEP
+                        frames[message].parent = NOBODY
+                        frames[message].scope = NOBODY
+                        frames[message].trial = attempt
+                        frames[message].tries = 0
+                        frames[message].done = 0
+                        state = HEARD
+                        continue
                 if fragile is not None:
                     part = down_on_the_way(parts, steps, step)
                     if part != NOBODY:
@@ -881,6 +1090,19 @@ def kernel(
                 if mishaps is not None and steps[step].loss > 0.0:
                     extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_THERE,
                                     steps[step].loss)  # fmt: skip
+                if mishaps is not None and steps[step].toll != NOBODY:
+                    toll = tolls[steps[step].toll]
+                    toll_ms = toll.hop_ms
+                    if (
+                        toll.fresh > 0.0
+                        and draws.uniforms(
+                            seed, steps[step].stream, index, attempt, draws.HANDSHAKE, 0
+                        )[0]
+                        < toll.fresh
+                    ):
+                        stretch = 1 + 2 * toll.round_trips
+                        toll_ms += toll.handshake_ms
+                    extra += toll_ms
                 state = PUBLISHED if steps[step].mode == MESSAGE else STEP
 
             elif fragile is not None and state == UNREACHED:
@@ -895,6 +1117,9 @@ def kernel(
             elif state == PUBLISHED:
                 drawn = DRAWS * step + D_ACK
                 state = ACKNOWLEDGED
+                if mishaps is not None and steps[step].log != NOBODY:
+                    if logs[steps[step].log].acks == ALL_ACKS:
+                        state = COPIED
 
             elif state == ACKNOWLEDGED:
                 frames_free -= 1
@@ -905,10 +1130,13 @@ def kernel(
                 frames[message].role = MESSAGE_STEP
                 frames[message].parent = NOBODY
                 if mishaps is not None:
+                    if steps[step].log != NOBODY:
+                        frames[message].state = STORED
                     frames[message].attempt = attempt
                     frames[message].scope = NOBODY
                     frames[message].trial = attempt
                     frames[message].tries = 0
+                    frames[message].done = 0
                 if fragile is not None:
                     exposed[message].visit = NOBODY
                 requests[request].open += 1
@@ -955,6 +1183,8 @@ def kernel(
                         frames[parent].result = result
                 free_frames[frames_free] = frame
                 frames_free += 1
+                if fragile is not None:
+                    frames_free = let_go(frames, free_frames, frames_free, frames[frame].scope)
                 frames[parent].pending -= 1
                 if frames[parent].pending == 0:
                     soon[soon_tail & mask] = parent
@@ -964,6 +1194,8 @@ def kernel(
             elif state == DELIVER:
                 if fragile is not None:
                     part = steps[step].broker
+                    if steps[step].log != NOBODY and logs[steps[step].log].mirrored:
+                        part = NOBODY
                     if part == NOBODY or parts[part].down == 0:
                         part = steps[step].delivery_link
                     if part != NOBODY and parts[part].down > 0:
@@ -978,18 +1210,25 @@ def kernel(
                 state = DELIVERED
 
             elif state == DELIVERED:
-                if steps[step].lanes == 0:
+                group = steps[step].group
+                if group == NOBODY:
                     state = STEP
                 else:
-                    partition = int(
-                        steps[step].partitions
-                        * draws.uniforms(
-                            seed, steps[step].stream, index, attempt, draws.PARTITION, 0
-                        )[0]
-                    )
-                    lane = services + steps[step].first_lane + partition % steps[step].lanes
                     frames[frame].asked = now
-                    frames[frame].parent = lane
+                    if mishaps is not None and groups[group].prefetch > 0:
+                        lane = np.int64(frames[frame].parent)
+                    else:
+                        partition = partition_of(
+                            steps[step].partitions,
+                            steps[step].log,
+                            logs,
+                            shares,
+                            draws.uniforms(
+                                seed, steps[step].stream, index, attempt, draws.PARTITION, 0
+                            )[0],
+                        )
+                        lane = services + groups[group].first_lane + partition % groups[group].lanes
+                        frames[frame].parent = lane
                     frames[frame].state = LANE_GRANTED
                     queue_for(resources, lane, frames, frame)
                     first = grant(resources, lane, frames)
@@ -1003,6 +1242,254 @@ def kernel(
                     by_step[step].wait_ms += now - frames[frame].asked
                     by_service[steps[step].service].wait_ms += now - frames[frame].asked
                 state = STEP
+
+            # The special ways of a message
+
+            elif mishaps is not None and HEARD <= state:
+                if state == HEARD:
+                    frames[frame].result = OK
+                    state = ANSWERED
+
+                elif state == COPIED:
+                    drawn = DRAWS * step + D_REPLICATION
+                    state = ACKNOWLEDGED
+
+                elif state == TOSS:
+                    part = steps[step].link
+                    if fragile is not None and part != NOBODY and parts[part].down > 0:
+                        vanish(by_step, frames, requests, frame, warmup)
+                        state = STEP_DONE
+                        continue
+                    drawn = DRAWS * step + D_NETWORK
+                    share = 0.5
+                    if steps[step].loss > 0.0:
+                        extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_THERE,
+                                        steps[step].loss)  # fmt: skip
+                    state = TOSSED
+
+                elif state == TOSSED:
+                    part = steps[step].broker
+                    if fragile is not None and part != NOBODY and parts[part].down > 0:
+                        vanish(by_step, frames, requests, frame, warmup)
+                        state = STEP_DONE
+                        continue
+                    drawn = DRAWS * step + D_ACK
+                    state = STORED
+
+                # The producer's buffer
+
+                elif state == POST:
+                    places = outboxes[logs[steps[step].log].outbox].places
+                    frames[frame].state = PLACED
+                    queue_for(resources, places, frames, frame)
+                    first = grant(resources, places, frames)
+                    if first != NOBODY:
+                        soon[soon_tail & mask] = first
+                        soon_tail += 1
+                    break
+
+                elif state == PLACED or state == LINGERED:
+                    outbox = logs[steps[step].log].outbox
+                    if state == PLACED:
+                        if not outboxes[outbox].waits:
+                            soon[soon_tail & mask] = frames[frame].parent
+                            soon_tail += 1
+                        frames[frame].next = NOBODY
+                        if outboxes[outbox].length == 0:
+                            outboxes[outbox].head = frame
+                        else:
+                            frames[outboxes[outbox].tail].next = frame
+                        outboxes[outbox].tail = frame
+                        outboxes[outbox].length += 1
+                        frames[frame].state = CONFIRMED
+                        sends = outboxes[outbox].length == outboxes[outbox].batch
+                    else:
+                        sends = outboxes[outbox].opened == frames[frame].trial
+                        free_frames[frames_free] = frame
+                        frames_free += 1
+                    if sends or (state == PLACED and outboxes[outbox].length == 1):
+                        frames_free -= 1
+                        other = free_frames[frames_free]
+                        first = outboxes[outbox].head
+                        frames[other].step = frames[first].step
+                        frames[other].request = frames[first].request
+                        frames[other].attempt = frames[first].attempt
+                        frames[other].state = SEND if sends else LINGER
+                        frames[other].trial = first if sends else outboxes[outbox].opened
+                        if fragile is not None:
+                            exposed[other].visit = NOBODY
+                        if sends:
+                            outboxes[outbox].length = 0
+                            outboxes[outbox].opened += 1
+                        urgent[urgent_tail & mask] = other
+                        urgent_tail += 1
+                    break
+
+                elif state == LINGER:
+                    due = now + outboxes[logs[steps[step].log].outbox].linger_ms
+                    frames[frame].state = LINGERED
+                    if due > now:
+                        events += 1
+                        heap_push(heap_times, heap_keys, heap_size, due,
+                                  events << FRAME_BITS | frame)  # fmt: skip
+                        heap_size += 1
+                    else:
+                        soon[soon_tail & mask] = frame
+                        soon_tail += 1
+                    break
+
+                elif state == SEND:
+                    if fragile is not None:
+                        part = down_on_the_way(parts, steps, step)
+                        if part != NOBODY:
+                            frames[frame].state = SEND
+                            wait_for(parts, part, frames, frame)
+                            break
+                    drawn = DRAWS * step + D_NETWORK
+                    share = 0.5
+                    if steps[step].loss > 0.0:
+                        extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_THERE,
+                                        steps[step].loss)  # fmt: skip
+                    state = SENT
+
+                elif state == SENT:
+                    drawn = DRAWS * step + D_ACK
+                    state = SENT_COPIED if logs[steps[step].log].acks == ALL_ACKS else PARTED
+
+                elif state == SENT_COPIED:
+                    drawn = DRAWS * step + D_REPLICATION
+                    state = PARTED
+
+                elif state == PARTED:
+                    posted = frames[frame].trial
+                    while posted != NOBODY:
+                        frames_free -= 1
+                        message = free_frames[frames_free]
+                        frames[message].state = STORED
+                        frames[message].step = frames[posted].step
+                        frames[message].request = frames[posted].request
+                        frames[message].role = MESSAGE_STEP
+                        frames[message].parent = NOBODY
+                        frames[message].attempt = frames[posted].attempt
+                        frames[message].scope = NOBODY
+                        frames[message].trial = frames[posted].attempt
+                        frames[message].tries = 0
+                        frames[message].done = 0
+                        if fragile is not None:
+                            exposed[message].visit = NOBODY
+                        requests[frames[posted].request].open += 1
+                        urgent[urgent_tail & mask] = message
+                        urgent_tail += 1
+                        posted = frames[posted].next
+                    wait = frames[frame].half
+                    if steps[step].loss > 0.0:
+                        extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_BACK,
+                                        steps[step].loss)  # fmt: skip
+                    state = SENT_BACK
+
+                elif state == SENT_BACK:
+                    posted = frames[frame].trial
+                    while posted != NOBODY:
+                        soon[soon_tail & mask] = posted
+                        soon_tail += 1
+                        posted = frames[posted].next
+                    free_frames[frames_free] = frame
+                    frames_free += 1
+                    break
+
+                elif state == CONFIRMED:
+                    outbox = logs[steps[step].log].outbox
+                    places = outboxes[outbox].places
+                    resources[places].users -= 1
+                    soon[soon_tail & mask] = RELEASE + places
+                    soon_tail += 1
+                    if outboxes[outbox].waits:
+                        soon[soon_tail & mask] = frames[frame].parent
+                        soon_tail += 1
+                    state = ENDED
+
+                # The log and its consumers
+
+                elif state == STORED:
+                    state = LOGGED
+                    if logs[steps[step].log].acks != ALL_ACKS:
+                        part = steps[step].broker
+                        if fragile is not None and part != NOBODY:
+                            frames[frame].pending = parts[part].falls
+                        drawn = DRAWS * step + D_REPLICATION
+
+                elif state == LOGGED:
+                    log = steps[step].log
+                    part = steps[step].broker
+                    if (
+                        fragile is not None
+                        and part != NOBODY
+                        and logs[log].acks != ALL_ACKS
+                        and parts[part].falls != frames[frame].pending
+                    ):
+                        vanish(by_step, frames, requests, frame, warmup)
+                        state = STEP_DONE
+                    else:
+                        frames[frame].paused = now
+                        state = MIRROR if logs[log].mirrored else IN_LOG
+
+                elif state == MIRROR:
+                    log = steps[step].log
+                    if fragile is not None:
+                        part = steps[step].broker
+                        if part == NOBODY or parts[part].down == 0:
+                            part = logs[log].mirror_link
+                        if part != NOBODY and parts[part].down > 0:
+                            frames[frame].state = MIRROR
+                            wait_for(parts, part, frames, frame)
+                            break
+                    drawn = DRAWS * step + D_MIRROR
+                    share = 0.5
+                    if logs[log].mirror_loss > 0.0:
+                        extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_MIRROR,
+                                        logs[log].mirror_loss)  # fmt: skip
+                    state = MIRRORED
+
+                elif state == MIRRORED:
+                    drawn = DRAWS * step + D_LAG
+                    state = IN_LOG
+
+                elif state == IN_LOG:
+                    group = steps[step].group
+                    if group == NOBODY or groups[group].prefetch == 0:
+                        state = DELIVER
+                        continue
+                    frames[frame].asked = now
+                    frames[frame].state = ROOMY
+                    queue_for(resources, groups[group].room, frames, frame)
+                    first = grant(resources, groups[group].room, frames)
+                    if first != NOBODY:
+                        soon[soon_tail & mask] = first
+                        soon_tail += 1
+                    break
+
+                elif state == ROOMY:
+                    if requests[request].position >= warmup:
+                        by_step[step].wait_ms += now - frames[frame].asked
+                        by_service[steps[step].service].wait_ms += now - frames[frame].asked
+                    frames[frame].parent = services + next_with_room(
+                        groups, steps[step].group, in_hand
+                    )
+                    state = DELIVER
+
+                elif state == GIVE_BACK:
+                    wait = frames[frame].half
+                    state = GIVEN_BACK
+
+                else:  # GIVEN_BACK
+                    room = groups[steps[step].group].room
+                    in_hand[frames[frame].parent - services] -= 1
+                    resources[room].users -= 1
+                    soon[soon_tail & mask] = RELEASE + room
+                    soon_tail += 1
+                    free_frames[frames_free] = frame
+                    frames_free += 1
+                    break
 
             # Outages
 
@@ -1035,6 +1522,7 @@ def kernel(
                             parts[part].taken += workers if state == FALL else -workers
                         elif state == FALL:
                             parts[part].down += 1
+                            parts[part].falls += 1
                             parts[part].hangs = outage.hangs
                         else:
                             parts[part].down -= 1
@@ -1046,6 +1534,15 @@ def kernel(
                                 soon[soon_tail & mask] = first
                                 soon_tail += 1
                                 first = grant(resources, part, frames)
+                        elif part >= first_group:
+                            group = part - first_group
+                            for j in range(groups[group].lanes):
+                                lane = services + groups[group].first_lane + j
+                                resources[lane].capacity = parts[part].down == 0
+                                first = grant(resources, lane, frames)
+                                if first != NOBODY:
+                                    soon[soon_tail & mask] = first
+                                    soon_tail += 1
                         if state == FALL and not outage.drains:
                             victim = parts[part].first_inside
                             while victim != NOBODY:
@@ -1101,6 +1598,9 @@ def kernel(
                             leave_queue(resources, service, frames, frame)
                             free_frames[frames_free] = frame
                             frames_free += 1
+                            frames_free = let_go(
+                                frames, free_frames, frames_free, frames[frame].scope
+                            )
                     by_step[step].lost += requests[request].position >= warmup
                     frames_free -= 1
                     frame = free_frames[frames_free]  # what is left of it: the news of its end
@@ -1109,6 +1609,7 @@ def kernel(
                     frames[frame].role = VISIT
                     frames[frame].parent = caller
                     frames[frame].result = LOST
+                    frames[frame].scope = NOBODY
                     exposed[frame].visit = NOBODY
                     exposed[frame].inside = 0
                     state = HUNG
@@ -1366,6 +1867,9 @@ def kernel(
                     commit = frames[commit].next
                 done += 1
                 position = requests[request].position
+                ended = now
+                if mishaps is not None and requests[request].outcome == UNFINISHED:
+                    ended = np.nan
                 if keep:
                     out_whole[position, 0] = requests[request].flow
                     out_whole[position, 1] = requests[request].index
@@ -1375,7 +1879,7 @@ def kernel(
                     out_whole[position, 5] = requests[request].undone
                     out_times[position, 0] = requests[request].arrived
                     out_times[position, 1] = requests[request].replied
-                    out_times[position, 2] = now
+                    out_times[position, 2] = ended
                 else:
                     flow = requests[request].flow
                     outcome = requests[request].outcome
@@ -1384,12 +1888,12 @@ def kernel(
                     if position >= warmup:
                         part = (position - warmup) * batches // (limit - warmup)
                         response = requests[request].replied - requests[request].arrived
-                        completion = now - requests[request].arrived
+                        completion = ended - requests[request].arrived
                         sums[part, flow, A_COUNT] += 1
                         sums[part, flow, A_UNDONE] += requests[request].undone
                         sums[part, flow, A_FAILED] += outcome == FAILED
                         sums[part, flow, A_REJECTED] += outcome == REJECTED
-                        if outcome != REJECTED:
+                        if outcome != REJECTED and outcome != UNFINISHED:
                             sums[part, flow, A_ADMITTED] += 1
                             sums[part, flow, A_GAP] += now - requests[request].replied
                         if requests[request].reply == OK:
@@ -1415,6 +1919,9 @@ def kernel(
                 else:
                     for _ in range(flows[flow, 2]):
                         if arrived == limit:
+                            break
+                        if arrived - done == crowd:
+                            status = CROWDED
                             break
                         if arrived == warmup:
                             window_from = now
@@ -1456,18 +1963,20 @@ def kernel(
                             exposed[root].visit = NOBODY
                         urgent[urgent_tail & mask] = root
                         urgent_tail += 1
+                    if status == CROWDED:
+                        break
                     if arrived == limit:
                         arriving -= 1
                         break
-                    groups[flow] += 1
+                    turns[flow] += 1
                 if flows[flow, 1] == TIMESTAMPS:
-                    if groups[flow] == flows[flow, 5]:
+                    if turns[flow] == flows[flow, 5]:
                         arriving -= 1
                         break
-                    wait = max(times[flows[flow, 4] + groups[flow]] - now, 0.0)
+                    wait = max(times[flows[flow, 4] + turns[flow]] - now, 0.0)
                 else:
                     drawn = flows[flow, 3]
-                    index = groups[flow]
+                    index = turns[flow]
 
             # Time and chance
 
@@ -1493,6 +2002,7 @@ def kernel(
                 if state == ARRIVE and flows[step, 1] == PROFILE:
                     wait = profile_gap(now, wait, times, factors, flows, step, periods[step])
             if mishaps is not None:
+                wait *= stretch
                 wait += extra
             if wait == np.inf:
                 arriving -= state == ARRIVE
@@ -1585,9 +2095,14 @@ def tables(plan: Plan):
         return plan.steps[step.parent].service
 
     policies_used: list[PolicyPlan] = []
+    logs_used: list[LogPlan] = []
+    tolls_used: list[TollPlan] = []
     steps = np.zeros(len(plan.steps), STEP_ROW)
     children: list[int] = []
     for i, step in enumerate(plan.steps):
+        log = step.log
+        if log is None and step.group != NONE and plan.groups[step.group].prefetch:
+            log = HANDS_OVER
         steps[i] = (
             step.service,
             step.mode,
@@ -1595,13 +2110,14 @@ def tables(plan: Plan):
             len(step.children),
             len(children),
             step.partitions,
-            step.lanes,
-            step.first_lane,
+            NOBODY if step.group == NONE else step.group,
+            NOBODY if log is None else len(logs_used),
             step.undo is not None,
             NOBODY if step.policy is None else len(policies_used),
             step.mode != LOCAL
             and (step.service in fragile or step.parent != NONE and service_of(step) in fragile),
             *(NOBODY if n == NONE else n for n in (step.broker, step.link, step.delivery_link)),
+            NOBODY if step.toll is None else len(tolls_used),
             step.stream,
             step.fails,
             step.errors,
@@ -1611,17 +2127,47 @@ def tables(plan: Plan):
         policy = step.policy or NO_POLICY
         if step.policy is not None:
             policies_used.append(policy)
+        if log is not None:
+            logs_used.append(log)
+        if step.toll is not None:
+            tolls_used.append(step.toll)
         travel = step.network, step.ack, step.delivery
+        copies = (log or HANDS_OVER).replication, NOTHING, NOTHING
+        if log is not None and log.mirror_network is not None:
+            copies = log.replication, log.mirror_network, log.lag
         undo = step.undo or NOTHING
-        sources = (step.work, *travel, undo, *travel, policy.limit, policy.pause)
+        sources = (step.work, *travel, *copies, undo, *travel, policy.limit, policy.pause)
         for which, purpose in enumerate(DRAWN_FOR):
             often = likely[i] and which < D_UNDO_WORK
             add(DRAWS * i + which, sources[which], step.stream, purpose, often)
         children.extend(step.children)
 
-    resources = np.zeros(len(plan.services) + plan.lanes, RESOURCE)
+    rooms = len(plan.services) + plan.lanes
+    resources = np.zeros(rooms + len(plan.groups) + len(plan.outboxes), RESOURCE)
     resources["head"] = resources["tail"] = NOBODY
     resources["capacity"] = 1
+    groups = np.zeros(len(plan.groups), GROUP)
+    for i, group in enumerate(plan.groups):
+        groups[i] = group.first_lane, group.lanes, group.prefetch, rooms + i, 0
+        resources[rooms + i]["capacity"] = group.lanes * group.prefetch or 1
+    outboxes = np.zeros(len(plan.outboxes), OUTBOX)
+    for i, outbox in enumerate(plan.outboxes):
+        places = rooms + len(plan.groups) + i
+        outboxes[i] = (places, outbox.batch, outbox.waits, NOBODY, NOBODY, 0, 0, outbox.linger_ms)
+        resources[places]["capacity"] = NOBODY if outbox.places == UNLIMITED else outbox.places
+    logs = np.zeros(len(logs_used), LOG)
+    shares: list[float] = []
+    for i, log in enumerate(logs_used):
+        logs[i] = (log.acks, log.mirror_network is not None,
+                   NOBODY if log.mirror_link == NONE else log.mirror_link, log.deliveries,
+                   log.idempotent, len(log.shares), len(shares),
+                   NOBODY if log.outbox == NONE else log.outbox,
+                   log.mirror_loss, log.retention_ms, log.redelivery_ms)  # fmt: skip
+        shares.extend(log.shares)
+    tolls = np.zeros(len(tolls_used), TOLL)
+    for i, toll in enumerate(tolls_used):
+        for field in TOLL.names:
+            tolls[field][i] = getattr(toll, field)
     for i, service in enumerate(plan.services):
         resources[i]["unlimited"] = service.workers == UNLIMITED
         resources[i]["workers"] = resources[i]["capacity"] = service.workers
@@ -1641,9 +2187,10 @@ def tables(plan: Plan):
     policy_rows["ring"] = rings[:-1]
     mishaps = None
     losses = steps["errors"].any() or steps["loss"].any() or steps["delivery_loss"].any()
-    if policies_used or losses or resources["sheds"].any() or plan.outages:
+    used = policies_used or logs_used or tolls_used or plan.outages
+    if used or losses or resources["sheds"].any() or _may_break_off(plan):
         mishaps = True
-    parts = np.zeros(len(plan.services) + plan.brokers + plan.links, PART)
+    parts = np.zeros(plan.first_group + len(plan.groups), PART)
     for column in ("first_inside", "last_inside", "first_waiting", "last_waiting"):
         parts[column] = NOBODY
     outages = np.zeros(len(plan.outages), OUTAGE_ROW)
@@ -1674,12 +2221,30 @@ def tables(plan: Plan):
         mishaps,
         policy_rows,
         edges,
+        groups,
+        np.zeros(plan.lanes, u4),
+        logs,
+        np.array(shares, float),
+        outboxes,
+        tolls,
         np.zeros(rings[-1], i8),
         table,
         np.array(values, float),
         resources,
         len(plan.services),
+        plan.first_group,
     ), drawn_ahead
+
+
+def _may_break_off(plan):
+    """Whether the processing of a message can end with a call that is turned away."""
+    for step in plan.steps:
+        if step.mode == CALLED and plan.services[step.service].queue_limit != NO_LIMIT:
+            while step.mode in (CALLED, LOCAL):
+                step = plan.steps[step.parent]
+            if step.mode == MESSAGE:
+                return True
+    return False
 
 
 def _likely(plan):
@@ -1730,14 +2295,17 @@ def run(
     keep=True,
     progress=None,
     series_ms: float | None = None,
+    crowd: int = 1 << 40,
 ) -> Outcome:
     """Run a plan to its end; `progress(arrived)` is called now and then.
 
-    Raises MemoryError where more than 2^26 steps are under way at once: an overload without limit.
+    Raises Crowded where more than `crowd` requests are under way at once, and MemoryError where
+    more than 2^26 steps are.
     """
     static, drawn_ahead = tables(plan)
     flows, steps = static[0], static[4]
-    largest = 2 + max(max(len(step.children) for step in plan.steps), *flows[:, 2])
+    children = max(len(step.children) for step in plan.steps)
+    largest = 2 + max(children, *flows[:, 2], *(outbox.batch for outbox in plan.outboxes))
     capacity = 256
     while capacity < 4 * largest:
         capacity *= 2
@@ -1777,15 +2345,17 @@ def run(
     looks = 1024 if series_ms else 0
     series: list[Any] = [
         None if series_ms is None else float(series_ms),
-        np.zeros((looks, len(plan.services) + plan.lanes, 2), np.int64),
+        np.zeros((looks, len(plan.services) + plan.lanes + len(plan.groups), 2), np.int64),
         np.zeros((looks, len(flows), 3), np.int64),
         np.zeros((len(flows), 3), np.int64),
     ]
-    settings = (requests, warmup, seed, batches, largest, PAUSE_AFTER)
+    settings = (requests, warmup, seed, batches, largest, PAUSE_AFTER, crowd)
     while True:
         status = kernel(*static, *settings, registers, clock, *counters, *pools, *series, *outputs)
         if status == FINISHED:
             break
+        if status == CROWDED:
+            raise Crowded(int(registers[G_ARRIVED]))
         if status == FULL:
             if 2 * capacity > MAX_FRAMES:
                 raise MemoryError(

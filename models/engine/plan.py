@@ -31,7 +31,10 @@ BACKOFFS = {
 # What comes back from a step, and can be tried again.
 RESULTS = {"failed": 1, "rejected": 2, "timed_out": 3, "unavailable": 4, "broken": 5}
 
-UNLIMITED = 0  # workers
+# What a producer waits for: nothing, the broker's own copy, or all copies.
+ACKS = {"none": 0, "leader": 1, "all": 2}
+
+UNLIMITED = 0  # workers, a broker's patience with a message, a producer's buffer
 NO_LIMIT = -1  # places to wait
 NONE = -1  # no such step, no such lane
 
@@ -101,13 +104,88 @@ class PolicyPlan:
 
 
 @dataclass(frozen=True)
+class OutboxPlan:
+    """A producer's buffer towards a broker: the messages that the broker has not acknowledged.
+
+    It holds `places` messages at most (0: any number); who finds it full waits. They are sent
+    together: when `batch` of them have come, or `linger_ms` after the first. The producer goes on
+    as soon as its message is in the buffer, or, if it `waits`, when it has been acknowledged.
+    """
+
+    places: int = UNLIMITED
+    batch: int = 1
+    linger_ms: float = 0.0
+    waits: bool = False
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """The consumers of one broker in one service, a lane each, from number `first_lane` on.
+
+    Each has at most `prefetch` messages in hand, on their way included (0: any number).
+    """
+
+    first_lane: int
+    lanes: int
+    prefetch: int = 0
+
+
+@dataclass(frozen=True)
+class LogPlan:
+    """What a broker does with the messages of one step, beyond handing them over.
+
+    `acks` is what the producer waits for (see ACKS); a message can be read when it has been
+    copied, which takes `replication`. `mirror_network` and `lag`: the round trip to a second
+    broker beside the consumer and what the copy needs besides, None without one. A message that
+    is older than `retention_ms` when its turn comes is lost. One whose processing breaks off is
+    delivered again after `redelivery_ms`, `deliveries` times in all. If the consumer is
+    `idempotent` it does nothing a second time that it has done before. `shares` are the
+    cumulative shares of the partitions, empty where all are equal.
+    """
+
+    acks: int = 2
+    replication: Draw = NOTHING
+    mirror_network: Draw | None = None
+    lag: Draw = NOTHING
+    mirror_link: int = NONE
+    mirror_loss: float = 0.0
+    retention_ms: float = math.inf
+    deliveries: int = 20
+    redelivery_ms: float = 0.0
+    idempotent: bool = False
+    shares: tuple[float, ...] = ()
+    outbox: int = NONE
+
+
+@dataclass(frozen=True)
+class TollPlan:
+    """What a mesh costs on one edge.
+
+    A call takes `hop_ms` longer on its way there, in the proxies. With probability `fresh` there is
+    no session to go on with, and a handshake comes first: `round_trips` and `handshake_ms` of
+    computation. The callee works `work_ms` longer for its proxy, and `span_ms` if the request is
+    `sampled`: one decision for all its steps, by the stream `trace`.
+    """
+
+    hop_ms: float = 0.0
+    fresh: float = 0.0
+    round_trips: float = 0.0
+    handshake_ms: float = 0.0
+    work_ms: float = 0.0
+    span_ms: float = 0.0
+    sampled: float = 0.0
+    trace: int = 0
+
+
+@dataclass(frozen=True)
 class StepPlan:
     """One step of one flow.
 
     `stream` is who draws its random numbers; `network` the round trip between the caller and the
     service, or, for a message, between the producer and the broker; `ack` the broker's own time;
-    `delivery` the round trip between the broker and the consumer. A message of a partitioned
-    broker falls into one of `lanes` lanes from number `first_lane` on: partition modulo lanes.
+    `delivery` the round trip between the broker and the consumer. With a `group`, a message is
+    processed in one of its lanes: by its partition, or, without partitions, by the next consumer
+    that has room.
     """
 
     number: int
@@ -125,9 +203,10 @@ class StepPlan:
     network: Draw
     ack: Draw
     delivery: Draw
-    partitions: int
-    lanes: int
-    first_lane: int
+    partitions: int = 0
+    group: int = NONE
+    log: LogPlan | None = None
+    toll: TollPlan | None = None
     errors: float = 0.0
     policy: PolicyPlan | None = None
     broker: int = NONE
@@ -141,7 +220,8 @@ class StepPlan:
 class OutagePlan:
     """Parts that go down together, and when.
 
-    `parts` are numbers of services, then brokers, then links. They are down in the `windows` (from,
+    `parts` are numbers of services, then brokers, then links, then groups (which stand still and
+    lose nothing). They are down in the `windows` (from,
     to), or by turns up for a time drawn from `up` and down for one drawn from `down`. While they
     are, a call is answered with an error, at once or, if it `hangs`, when they are up again.
     With `instances`, only one instance of each service is down, number `instance`: the service
@@ -188,14 +268,24 @@ class Plan:
     services: tuple[ServicePlan, ...]
     flows: tuple[FlowPlan, ...]
     steps: tuple[StepPlan, ...]
-    lanes: int
+    groups: tuple[GroupPlan, ...] = ()
+    outboxes: tuple[OutboxPlan, ...] = ()
     brokers: int = 0
     links: int = 0
     outages: tuple[OutagePlan, ...] = ()
 
     @property
+    def lanes(self) -> int:
+        return sum(group.lanes for group in self.groups)
+
+    @property
+    def first_group(self) -> int:
+        """The number of the first group among the parts that can go down."""
+        return len(self.services) + self.brokers + self.links
+
+    @property
     def fragile(self) -> frozenset[int]:
-        """The numbers of the parts (services, then brokers, then links) that can go down."""
+        """The numbers of the parts that can go down."""
         return frozenset(part for outage in self.outages for part in outage.parts)
 
     def to_json(self) -> str:
@@ -205,12 +295,14 @@ class Plan:
     def from_json(cls, text: str) -> "Plan":
         data = json.loads(text)
 
+        kinds = {"policy": PolicyPlan, "log": LogPlan, "toll": TollPlan}
+
         def build(kind, raw):
             for key, value in raw.items():
                 if isinstance(value, list):
                     raw[key] = tuple(tuple(v) if isinstance(v, list) else v for v in value)
                 elif isinstance(value, dict):
-                    raw[key] = build(PolicyPlan if key == "policy" else Draw, value)
+                    raw[key] = build(kinds.get(key, Draw), value)
             return kind(**raw)
 
         return cls(
@@ -218,7 +310,8 @@ class Plan:
             tuple(build(ServicePlan, raw) for raw in data["services"]),
             tuple(build(FlowPlan, raw) for raw in data["flows"]),
             tuple(build(StepPlan, raw) for raw in data["steps"]),
-            data["lanes"],
+            tuple(GroupPlan(**raw) for raw in data["groups"]),
+            tuple(OutboxPlan(**raw) for raw in data["outboxes"]),
             data["brokers"],
             data["links"],
             tuple(build(OutagePlan, raw) for raw in data["outages"]),
@@ -230,7 +323,8 @@ def compile_plan(system) -> Plan:
     numbers = {name: number for number, name in enumerate(system.services)}
     steps: list[StepPlan] = []
     flows: list[FlowPlan] = []
-    lanes: dict[tuple[str, str], tuple[int, int]] = {}  # (broker, service): first lane, lanes
+    groups: dict[tuple[str, str], GroupPlan] = {}  # (broker, service)
+    outboxes: dict[tuple[str, str], OutboxPlan] = {}  # (service, broker)
 
     parts = {("service", name): number for name, number in numbers.items()}
     for name in system.brokers:
@@ -249,19 +343,61 @@ def compile_plan(system) -> Plan:
         variance = math.log1p(jitter_cv**2)
         return Draw(LOGNORMAL, math.log(rtt_ms) - variance / 2, math.sqrt(variance))
 
-    def lane_range(broker, partitions, service):
-        if (broker, service) not in lanes:
+    def group_of(name, service):
+        """The number of the consumers of a broker in a service; NONE where they share one queue."""
+        broker = system.brokers[name]
+        if not (broker.partitions or broker.prefetch):
+            return NONE
+        if (name, service) not in groups:
             workers = _workers(system.services[service])
-            count = min(partitions, workers) if workers else partitions
-            lanes[broker, service] = sum(n for _, n in lanes.values()), count
-        return lanes[broker, service]
+            count = min(broker.partitions or workers, workers or broker.partitions)
+            first = sum(group.lanes for group in groups.values())
+            groups[name, service] = GroupPlan(first, count, broker.prefetch or 0)
+        return list(groups).index((name, service))
+
+    def outbox_of(service, name):
+        """The number of a producer's buffer towards a broker; NONE where it has none."""
+        said = system.brokers[name].producers
+        if said is None:
+            return NONE
+        plan = OutboxPlan(said.buffer or UNLIMITED, said.batch, said.linger_ms, said.waits)
+        outboxes.setdefault((service, name), plan)
+        return list(outboxes).index((service, name))
+
+    def log_of(step, producer):
+        """What else the broker does; None where it only hands messages over."""
+        broker = system.brokers[step.via]
+        place = system.services[step.service].infrastructure
+        mirror = broker.mirrors.get(place)
+        said: dict = {}
+        if mirror is not None:
+            said = {
+                "mirror_network": round_trip(broker.infrastructure, place),
+                "lag": _lowered(mirror.lag),
+                "mirror_link": between(broker.infrastructure, place),
+                "mirror_loss": system.loss(broker.infrastructure, place),
+            }
+        log = LogPlan(
+            ACKS[broker.acks],
+            _lowered(broker.replication),
+            retention_ms=math.inf if broker.retention_ms is None else broker.retention_ms,
+            deliveries=broker.max_deliveries,
+            redelivery_ms=broker.redelivery_ms,
+            idempotent=bool(step.idempotent),
+            shares=broker.partition_shares(),
+            outbox=outbox_of(producer, step.via),
+            **said,
+        )
+        return None if log == LogPlan() else log
 
     def add(entry, parent):
         number = len(steps)
         step = entry.step
         place = system.services[step.service].infrastructure
         network, ack, delivery = NOTHING, NOTHING, NOTHING
-        partitions = first_lane = lane_count = 0
+        partitions = 0
+        group = NONE
+        log = None
         mode = ROOT
         broker_part = link = delivery_link = NONE
         loss = delivery_loss = 0.0
@@ -272,15 +408,16 @@ def compile_plan(system) -> Plan:
                 broker = system.brokers[step.via]
                 network = round_trip(caller.infrastructure, broker.infrastructure)
                 ack = _lowered(broker.ack)
-                delivery = round_trip(broker.infrastructure, place)
+                here = place if place in broker.mirrors else broker.infrastructure
+                delivery = round_trip(here, place)
                 broker_part = parts["broker", step.via]
                 link = between(caller.infrastructure, broker.infrastructure)
-                delivery_link = between(broker.infrastructure, place)
+                delivery_link = between(here, place)
                 loss = system.loss(caller.infrastructure, broker.infrastructure)
-                delivery_loss = system.loss(broker.infrastructure, place)
-                if broker.partitions:
-                    partitions = broker.partitions
-                    first_lane, lane_count = lane_range(step.via, partitions, step.service)
+                delivery_loss = system.loss(here, place)
+                partitions = broker.partitions or 0
+                group = group_of(step.via, step.service)
+                log = log_of(step, system_names[steps[parent].service])
             elif steps[parent].service == numbers[step.service]:
                 mode = LOCAL
             else:
@@ -307,8 +444,9 @@ def compile_plan(system) -> Plan:
                 ack,
                 delivery,
                 partitions,
-                lane_count,
-                first_lane,
+                group,
+                log,
+                _toll_plan(system.mesh, flow_name) if mode == CALL else None,
                 float(step.errors),
                 _policy_plan(system.policy_of(entry)),
                 broker_part,
@@ -344,10 +482,11 @@ def compile_plan(system) -> Plan:
         ),
         tuple(flows),
         tuple(steps),
-        sum(n for _, n in lanes.values()),
+        tuple(groups.values()),
+        tuple(outboxes.values()),
         len(system.brokers),
         len(system.network.between),
-        (*_outage_plans(system, parts), *_restart_plans(system, parts)),
+        (*_outage_plans(system, parts, list(groups)), *_restart_plans(system, parts, list(groups))),
     )
 
 
@@ -389,7 +528,25 @@ def _policy_plan(policy):
     return PolicyPlan(**said, bulkhead=policy.get("bulkhead", 0))
 
 
-def _outage_plans(system, parts):
+def _toll_plan(mesh, flow_name):
+    """What the mesh costs on a call; None where it costs nothing."""
+    if mesh is None or mesh.proxy is mesh.mtls is mesh.telemetry is None:
+        return None
+    said: dict = {}
+    if proxy := mesh.proxy:
+        said |= {"hop_ms": proxy.hop_ms, "work_ms": proxy.cpu_ms}
+    if mtls := mesh.mtls:
+        said |= {
+            "fresh": 1 - mtls.session_reuse,
+            "round_trips": mtls.round_trips,
+            "handshake_ms": mtls.cpu_ms,
+        }
+    if telemetry := mesh.telemetry:
+        said |= {"span_ms": telemetry.span_ms, "sampled": telemetry.sampling}
+    return TollPlan(**said, trace=stream(flow_name))
+
+
+def _outage_plans(system, parts, groups):
     for number, outage in enumerate(system.outages):
         down = [parts["service", name] for name in outage.services]
         down += [parts["broker", name] for name in outage.brokers]
@@ -400,6 +557,8 @@ def _outage_plans(system, parts):
                 for name, place in places.items()
                 if place.infrastructure in outage.infrastructures
             ]
+        first = len(parts)
+        down += [first + groups.index(pair) for pair in outage.consumers if pair in groups]
         windows: tuple = ()
         up = fall = None
         if outage.from_ms is not None:
@@ -411,10 +570,20 @@ def _outage_plans(system, parts):
         yield OutagePlan(outage.name, who, everything, windows, up, fall, outage.calls == "hang")
 
 
-def _restart_plans(system, parts):
+def _restart_plans(system, parts, groups):
     for restart in system.restarts:
         for instance in range(restart.instances):
             begins = restart.from_ms + instance * (restart.each_ms + restart.pause_ms)
+            for number, (broker, service) in enumerate(groups):
+                pause_ms = system.brokers[broker].rebalance_ms
+                if service == restart.service and pause_ms > 0:
+                    for moment in (begins, begins + restart.each_ms):  # it leaves, it joins
+                        yield OutagePlan(
+                            f"rebalance of {service}",
+                            0,
+                            (len(parts) + number,),
+                            ((moment, moment + pause_ms),),
+                        )
             yield OutagePlan(
                 f"restart of {restart.service}",
                 0,

@@ -25,9 +25,11 @@ from models.engine.plan import (
 
 # What comes back from a step, to whoever called it.
 # LOST: an outage took it in the middle; a caller hears that it is UNAVAILABLE.
-OK, FAILED, REJECTED, TIMED_OUT, UNAVAILABLE, BROKEN, LOST = range(7)
+# VANISHED: a message that nobody will ever process.
+OK, FAILED, REJECTED, TIMED_OUT, UNAVAILABLE, BROKEN, LOST, VANISHED = range(8)
 
-# A request is OK, FAILED, REJECTED, or UNFINISHED: it has no answer, or some of its work never ends.
+# A request is OK, FAILED, REJECTED, or UNFINISHED: it has no answer, or some of its work never ends,
+# or one of its messages has vanished.
 UNFINISHED = 3
 
 CLOSED, OPEN, HALF_OPEN = range(3)

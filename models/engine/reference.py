@@ -6,12 +6,15 @@ number belongs to whoever draws it (`draws.py`), never to the order of events, s
 produces the same times for every request.
 """
 
-from dataclasses import dataclass, field, replace
-from math import inf, nan
+from dataclasses import dataclass, replace
+from math import inf
 
 import simpy
 
 from models.engine import draws, policies
+from models.engine.measures import Measures, Request, Scope
+from models.engine.messages import Group, Message, Messages, Outbox
+from models.engine.outages import Outages, Part, Workers
 from models.engine.plan import DRAWN, LOCAL, MESSAGE, NO_LIMIT, NONE, PROFILE, TIMESTAMPS, UNLIMITED
 from models.engine.policies import (
     BROKEN,
@@ -25,10 +28,13 @@ from models.engine.policies import (
 )
 
 
-class Simulation:
-    """One run of a plan: `requests` arrivals over all flows, the first `warmup` not measured."""
+class Simulation(Messages, Outages):
+    """One run of a plan: `requests` arrivals over all flows, the first `warmup` not measured.
 
-    def __init__(self, plan, requests, seed, warmup=0, series_ms=inf):
+    Raises Crowded where more than `crowd` requests are under way at once.
+    """
+
+    def __init__(self, plan, requests, seed, warmup=0, series_ms=inf, crowd=inf):
         self.plan, self.seed = plan, seed
         self.env = simpy.Environment()
         self.workers = [
@@ -37,13 +43,19 @@ class Simulation:
         ]
         self.calls_waiting = [0] * len(plan.services)
         self.empty_ms = [0.0] * len(plan.services)  # when nobody waited last
-        self.lanes = [simpy.Resource(self.env, 1) for _ in range(plan.lanes)]
+        self.lanes = [Workers(self.env, 1) for _ in range(plan.lanes)]
+        self.groups = [
+            Group(group, simpy.Resource(self.env, group.lanes * group.prefetch or 1),
+                  [0] * group.lanes)
+            for group in plan.groups
+        ]  # fmt: skip
+        self.outboxes = [Outbox(self.env, outbox) for outbox in plan.outboxes]
         self.edges = [
             step.policy and policies.Edge(tokens=step.policy.budget) for step in plan.steps
         ]
         self.rings = [[0] * (step.policy.window if step.policy else 0) for step in plan.steps]
         fragile = plan.fragile
-        self.parts = [Part() for _ in range(len(plan.services) + plan.brokers + plan.links)]
+        self.parts = [Part() for _ in range(plan.first_group + len(plan.groups))]
         self.apart = [  # in a process of its own, since it or its caller can fall
             step.mode != LOCAL
             and (step.service in fragile
@@ -51,14 +63,14 @@ class Simulation:
             for step in plan.steps
         ]  # fmt: skip
         self.arriving = len(plan.flows)
-        self.measures = Measures(self.env, plan, requests, warmup, series_ms)
+        self.measures = Measures(self.env, plan, requests, warmup, series_ms, crowd)
 
     def run(self):
         for flow in self.plan.flows:
             self.env.process(self.arrivals(flow))
         for outage in self.plan.outages:
             self.env.process(self.outage(outage))
-        self.measures.observe(self.workers, self.lanes)
+        self.measures.observe([*self.workers, *self.lanes, *(group.room for group in self.groups)])
         return self.measures
 
     # Steps: workers, work, children
@@ -81,6 +93,8 @@ class Simulation:
         if waits_here or workers is None:
             self.enter(step, job)
         if workers is None or step.mode == LOCAL:
+            if step.mode == MESSAGE and self.has_expired(step, job):
+                return self.vanish(step, job)
             return (yield from self.serve(step, job))
         if self.turned_away(step, workers):
             return self.measures.rejected(step, job)
@@ -96,6 +110,8 @@ class Simulation:
             self.measures.waited(step, job, asked_ms)
             if waits_here and self.comes_too_late(step, job, asked_ms):
                 return self.measures.rejected(step, job)
+            if step.mode == MESSAGE and self.has_expired(step, job):
+                return self.vanish(step, job)
             return (yield from self.serve(step, job))
 
     def turned_away(self, step, workers):
@@ -120,19 +136,28 @@ class Simulation:
         return now - asked_ms > (service.strict_ms if standing else service.patient_ms)
 
     def serve(self, step, job):
-        """The step's own work, which is its local transaction; then its children."""
+        """The step's own work, if it has not been done before; then its children."""
         started_ms = self.env.now
-        yield from self.pause(self.draw(step.work, step, job, draws.WORK))
-        self.measures.worked(step, started_ms)
-        if step.errors and self.uniform(step, job, draws.ERRORS) < step.errors:
-            result = UNAVAILABLE
-        elif step.fails and self.uniform(step, job, draws.FAILS) < step.fails:
-            result = FAILED
-        else:
-            self.commit(step, job)
+        result = OK
+        if not self.is_recognised(step, job):
+            result = yield from self.work(step, job)
+        if result == OK:
             result = yield from self.children(step, job)
         self.measures.served(step, job, started_ms, result)
         return result
+
+    def work(self, step, job):
+        """The local transaction: it breaks off, fails, or commits."""
+        started_ms = self.env.now
+        work_ms = self.draw(step.work, step, job, draws.WORK)
+        yield from self.pause(work_ms + self.overhead_ms(step, job))
+        self.measures.worked(step, started_ms)
+        if step.errors and self.uniform(step, job, draws.ERRORS) < step.errors:
+            return UNAVAILABLE
+        if step.fails and self.uniform(step, job, draws.FAILS) < step.fails:
+            return FAILED
+        self.commit(step, job)
+        return OK
 
     def children(self, step, job):
         """One after the other until one fails; or all together, waiting for the last."""
@@ -156,26 +181,15 @@ class Simulation:
         half_ms = self.draw(step.network, step, job, draws.NETWORK) / 2
         if self.is_down(step.link):
             return (yield from self.refused(step, job, self.parts[step.link]))
-        yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_THERE)
+        there_ms, toll_ms = self.toll_ms(step, job, half_ms)
+        yield from self.cross(there_ms, step.loss, step, job, draws.LOSS_THERE, toll_ms)
         result = yield from self.step(step, job)
         if self.is_down(step.link):
             return (yield from self.refused(step, job, self.parts[step.link]))
         yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_BACK)
         return result
 
-    def publish(self, step, job):
-        """Hand a message to the broker: a round trip and its acknowledgement, then go on."""
-        half_ms = self.draw(step.network, step, job, draws.NETWORK) / 2
-        for part in (step.link, step.broker):
-            if self.is_down(part):
-                return (yield from self.refused(step, job, self.parts[part]))
-        yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_THERE)
-        yield from self.pause(self.draw(step.ack, step, job, draws.ACK))
-        self.start(job.request, self.deliver(step, job.sent()))
-        yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_BACK)
-        return OK
-
-    def cross(self, half_ms, loss, step, job, purpose):
+    def cross(self, half_ms, loss, step, job, purpose, toll_ms=0.0):
         """Half a round trip; each time that the segment is lost costs a time-out, then twice that.
 
         The first is 200 ms, the least that Linux waits (`TCP_RTO_MIN`); it doubles, RFC 6298.
@@ -183,129 +197,30 @@ class Simulation:
         lost_ms = 0.0
         if loss:
             lost_ms = draws.retransmission_ms(loss, self.uniform(step, job, purpose))
-        yield from self.pause(half_ms + lost_ms)
+        yield from self.pause(half_ms + (lost_ms + toll_ms))
 
-    def deliver(self, step, job):
-        """Cross to the consumer, wait in the log for the lane and a worker, be processed."""
-        way = [self.parts[part] for part in (step.broker, step.delivery_link) if part != NONE]
-        while down := [part for part in way if part.down]:
-            yield from self.until_up(down[0])
-        half_ms = self.draw(step.delivery, step, job, draws.DELIVERY) / 2
-        yield from self.cross(half_ms, step.delivery_loss, step, job, draws.LOSS_DELIVERY)
-        if step.lanes:
-            partition = int(step.partitions * self.uniform(step, job, draws.PARTITION))
-            asked_ms = self.env.now
-            with self.lanes[step.first_lane + partition % step.lanes].request() as turn:
-                yield turn
-                self.measures.waited(step, job, asked_ms)
-                result = yield from self.process(step, job)
-        else:
-            result = yield from self.process(step, job)
-        if result != OK:
-            self.give_up(job.request, FAILED)
+    # Mesh: what its proxies, its encryption and its telemetry cost
 
-    def process(self, step, job):
-        """The consumer's step, again and again until no outage has taken it in the middle."""
-        deliveries = 0
-        while (result := (yield from self.step(step, job.again(deliveries)))) == LOST:
-            deliveries += 1
-            self.measures.redelivered(step, job)
-        return result
+    def toll_ms(self, step, job, half_ms):
+        """The way there with a handshake, if no session can be gone on with, and the proxies."""
+        toll = step.toll
+        if toll is None:
+            return half_ms, 0.0
+        if toll.fresh and self.uniform(step, job, draws.HANDSHAKE) < toll.fresh:
+            return half_ms * (1 + 2 * toll.round_trips), toll.hop_ms + toll.handshake_ms
+        return half_ms, toll.hop_ms
 
-    # Outages: services with what they have in hand, brokers, links
-
-    def outage(self, outage):
-        """Parts that go down together, at given times or by turns as long as requests arrive."""
-        windows = iter(outage.windows)
-        turn = 0
-        while True:
-            if outage.up is None:
-                from_ms, to_ms = next(windows, (inf, inf))
-            elif self.arriving == 0:
-                return
-            else:
-                up_ms = self.sample(outage.up, outage.stream, turn, draws.UP)
-                down_ms = self.sample(outage.down, outage.stream, turn, draws.DOWN)
-                from_ms, to_ms = self.env.now + up_ms, self.env.now + up_ms + down_ms
-            if from_ms == inf:
-                return
-            yield self.env.timeout(max(from_ms - self.env.now, 0.0))
-            for number in outage.parts:
-                self.fall(number, outage)
-            yield self.env.timeout(max(to_ms - self.env.now, 0.0))
-            for number in outage.parts:
-                self.rise(number, outage)
-            turn += 1
-
-    def fall(self, number, outage):
-        """A part goes down, or an instance of it; what it has in hand is lost unless it drains."""
-        part = self.parts[number]
-        if outage.instances:
-            part.taken += self.instance_workers(number, outage)
-        else:
-            part.down += 1
-            part.hangs = outage.hangs
-        self.resize(number)
-        if not outage.drains:
-            for process, index in part.inside.items():
-                if not outage.instances or index % outage.instances == outage.instance:
-                    process.interrupt()
-
-    def rise(self, number, outage):
-        part = self.parts[number]
-        if outage.instances:
-            part.taken -= self.instance_workers(number, outage)
-        else:
-            part.down -= 1
-        self.resize(number)
-        if not part.down:
-            waiting, part.waiting = part.waiting, []
-            for event in waiting:
-                event.succeed()
-
-    def instance_workers(self, number, outage):
-        """The workers of one instance; the first ones have one more where they cannot be equal."""
-        workers = self.plan.services[number].workers
-        return workers // outage.instances + (outage.instance < workers % outage.instances)
-
-    def resize(self, number):
-        if number < len(self.workers) and self.workers[number] is not None:
-            part, workers = self.parts[number], self.plan.services[number].workers
-            self.workers[number].resize(0 if part.down else max(workers - part.taken, 0))
-
-    def exposed(self, step, job):
-        """A visit to a service that can fall. Whoever called hears of it at once or afterwards."""
-        service = self.parts[step.service]
-        try:
-            return (yield from self.visit(step, job))
-        except simpy.Interrupt:
-            service.inside.pop(self.env.active_process, None)
-            self.measures.lost(step, job)
-            if service.hangs and step.mode != MESSAGE:
-                yield from self.until_up(service)
-            return LOST
-        finally:
-            service.inside.pop(self.env.active_process, None)
-
-    def enter(self, step, job):
-        """From now on the step is in the service's hands, and lost if the service falls."""
-        if self.apart[step.number]:
-            self.parts[step.service].inside[self.env.active_process] = job.request.index
-
-    def is_down(self, number):
-        return number != NONE and self.parts[number].down > 0
-
-    def refused(self, step, job, part):
-        """What is down does not answer: an error at once, or when it is up again."""
-        self.measures.lost(step, job)
-        if part.hangs:
-            yield from self.until_up(part)
-        return UNAVAILABLE
-
-    def until_up(self, part):
-        while part.down:
-            part.waiting.append(self.env.event())
-            yield part.waiting[-1]
+    def overhead_ms(self, step, job):
+        """What the callee's worker does for its proxy, and for the trace if there is one."""
+        toll = step.toll
+        if toll is None:
+            return 0.0
+        index = job.request.index
+        if toll.sampled and (
+            draws.uniforms(self.seed, toll.trace, index, 0, draws.SAMPLED, 0)[0] < toll.sampled
+        ):
+            return toll.work_ms + toll.span_ms
+        return toll.work_ms
 
     # Policies: time limits, retries, breakers (what they decide is in policies.py)
 
@@ -370,6 +285,7 @@ class Simulation:
 
     def commit(self, step, job):
         """A local transaction is done; if the saga has been given up meanwhile, undo it at once."""
+        self.remember(step, job)
         if step.undo is not None:
             if job.scope.given_up:
                 self.start(job.request, self.undo(step, job))
@@ -378,7 +294,7 @@ class Simulation:
 
     def give_up(self, request, outcome):
         """The saga has failed: undo, all at once, every step that has committed."""
-        if request.outcome == OK:
+        if request.outcome in (OK, UNFINISHED):
             request.outcome = outcome
             self.drop(request, request.scope)
 
@@ -424,7 +340,7 @@ class Simulation:
             result = yield from work
             request.open -= 1
             if request.open == 0:
-                request.completed_ms = self.env.now
+                self.measures.ended(request)
             return result
 
         request.open += 1
@@ -477,52 +393,6 @@ class Simulation:
         )
 
 
-class Workers(simpy.Resource):
-    """Workers whose number changes while they work; whoever works goes on to the end."""
-
-    def resize(self, capacity):
-        self._capacity = capacity
-        while self.put_queue and self.count < capacity:
-            self._trigger_put(None)
-
-
-@dataclass
-class Part:
-    """A service, broker or link that can go down: what it has in hand, and who waits for it."""
-
-    down: int = 0
-    taken: int = 0
-    hangs: bool = False
-    inside: dict = field(default_factory=dict)
-    waiting: list = field(default_factory=list)
-
-
-@dataclass
-class Request:
-    """What happened to one request; `open` counts its processes that have not ended yet."""
-
-    flow: int
-    index: int
-    arrived_ms: float
-    counted: bool
-    replied_ms: float = nan
-    completed_ms: float = nan
-    answer: int = UNFINISHED
-    outcome: int = OK  # so far
-    attempts: int = 1
-    undone: int = 0
-    open: int = 0
-    scope: "Scope" = field(default_factory=lambda: Scope())
-
-
-@dataclass
-class Scope:
-    """What was committed in one try, or outside any: it is undone together, if it is given up."""
-
-    committed: list = field(default_factory=list)
-    given_up: bool = False
-
-
 @dataclass(frozen=True)
 class Job:
     """On whose behalf a step is done: a request and one of its attempts.
@@ -535,137 +405,11 @@ class Job:
     scope: Scope
     deadline_ms: float = inf
     ends_ms: float = inf
+    message: Message | None = None
 
     def again(self, tries):
         return replace(self, attempt=draws.again(self.attempt, tries)) if tries else self
 
     def sent(self):
         """A message cannot be called back: only if the whole saga fails is its work undone."""
-        return Job(self.request, self.attempt, self.request.scope)
-
-
-@dataclass
-class ServiceRecord:
-    """What a service did; busy times are those inside the measured window."""
-
-    held_ms: float = 0.0
-    working_ms: float = 0.0
-    wait_ms: float = 0.0
-    max_queue: int = 0
-    handled: int = 0
-    rejected: int = 0
-
-
-@dataclass
-class StepRecord:
-    """What became of one step over all counted requests."""
-
-    handled: int = 0
-    failed: int = 0
-    rejected: int = 0
-    undone: int = 0
-    tried: int = 0
-    timed_out: int = 0
-    broken: int = 0
-    lost: int = 0
-    redelivered: int = 0
-    wait_ms: float = 0.0
-    held_ms: float = 0.0
-
-
-class Measures:
-    """Counts and times, kept apart from the model so that the model can be read.
-
-    The measured window runs from the arrival of the first counted request to the last arrival.
-    """
-
-    def __init__(self, env, plan, requests, warmup, series_ms):
-        self.env, self.limit, self.warmup = env, requests, warmup
-        self.series_ms, self.series = series_ms, []
-        self.so_far = [[0, 0, 0] for _ in plan.flows]  # arrived, answered well, answered badly
-        self.requests = []
-        self.services = [ServiceRecord() for _ in plan.services]
-        self.steps = [StepRecord() for _ in plan.steps]
-        self.from_ms = self.to_ms = inf
-
-    def observe(self, workers, lanes):
-        """Run to the end; every `series_ms` look at who is busy, who waits, and what was done."""
-        number = 1
-        while (next_ms := self.env.peek()) < inf:
-            while number * self.series_ms <= next_ms:
-                places = [*workers, *lanes]
-                busy = [0 if place is None else place.count for place in places]
-                waiting = [0 if place is None else len(place.put_queue) for place in places]
-                done = [list(counts) for counts in self.so_far]
-                self.series.append((number * self.series_ms, busy, waiting, done))
-                number += 1
-            self.env.step()
-
-    def replied(self, request):
-        self.so_far[request.flow][1 if request.answer == OK else 2] += 1
-
-    @property
-    def full(self):
-        """Whether the run has all the requests that it shall have."""
-        return len(self.requests) == self.limit
-
-    def arrived(self, flow, index):
-        """The next request."""
-        position = len(self.requests)
-        if position == self.warmup:
-            self.from_ms = self.env.now
-        if position == self.limit - 1:
-            self.to_ms = self.env.now
-        self.so_far[flow][0] += 1
-        self.requests.append(Request(flow, index, self.env.now, position >= self.warmup))
-        return self.requests[-1]
-
-    def queued(self, step, length):
-        record = self.services[step.service]
-        record.max_queue = max(record.max_queue, length)
-
-    def rejected(self, step, job):
-        self.steps[step.number].rejected += job.request.counted
-        self.services[step.service].rejected += job.request.counted
-        return REJECTED
-
-    def tried(self, step, job, result):
-        if job.request.counted:
-            self.steps[step.number].tried += 1
-            self.steps[step.number].timed_out += result == TIMED_OUT
-            self.steps[step.number].broken += result == BROKEN
-
-    def lost(self, step, job):
-        self.steps[step.number].lost += job.request.counted
-
-    def redelivered(self, step, job):
-        self.steps[step.number].redelivered += job.request.counted
-
-    def waited(self, step, job, asked_ms):
-        if job.request.counted:
-            self.steps[step.number].wait_ms += self.env.now - asked_ms
-            self.services[step.service].wait_ms += self.env.now - asked_ms
-
-    def worked(self, step, started_ms):
-        self.services[step.service].working_ms += self.in_window(started_ms)
-
-    def served(self, step, job, started_ms, result):
-        record, service = self.steps[step.number], self.services[step.service]
-        if step.mode != LOCAL:
-            service.held_ms += self.in_window(started_ms)
-        if job.request.counted:
-            service.handled += step.mode != LOCAL
-            record.handled += 1
-            record.failed += result != OK
-            record.held_ms += self.env.now - started_ms
-
-    def undone(self, step, job, started_ms):
-        service = self.services[step.service]
-        service.held_ms += self.in_window(started_ms)
-        service.working_ms += self.in_window(started_ms)
-        job.request.undone += 1
-        self.steps[step.number].undone += job.request.counted
-
-    def in_window(self, started_ms):
-        """The part of the time from `started_ms` to now that lies in the measured window."""
-        return max(min(self.env.now, self.to_ms) - max(started_ms, self.from_ms), 0.0)
+        return Job(self.request, self.attempt, self.request.scope, message=Message())
