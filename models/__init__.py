@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from models import presets as presets
     from models import stages as stages
     from models.experiment import compare as compare
     from models.experiment import replicate as replicate
@@ -18,13 +19,13 @@ _HOMES = {
     "compare": "models.experiment",
     "sweep": "models.experiment",
 }
-__all__ = ["System", "compare", "replicate", "simulate", "stages", "sweep"]
+__all__ = ["System", "compare", "presets", "replicate", "simulate", "stages", "sweep"]
 
 
 def __getattr__(name):
     """Import a public name when it is first used, so that the command line starts at once."""
-    if name == "stages":
-        return import_module("models.stages")
+    if name in ("presets", "stages"):
+        return import_module(f"models.{name}")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'models' has no attribute {name!r}")

@@ -2,12 +2,14 @@
 
 Outages and restarts take services, infrastructures, brokers or links down. A policy belongs to an
 edge, the way from a caller to a step: time limit, retries, breaker, throttle, bulkhead. What they
-do is in `models.engine.reference` and `models.engine.policies`.
+do is in `models.engine.reference` and `models.engine.policies`; `models.presets` has the defaults
+of known tools.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from models.checks import (
     Flag,
@@ -24,6 +26,7 @@ from models.checks import (
     or_nothing,
 )
 from models.distributions import Distribution
+from models.presets import PRESETS, merged
 
 Positive = Annotated[float, Field(gt=0), a_number("a number above 0", above=True)]
 PositiveMs = Annotated[float, Field(gt=0), a_number("a time in ms, above 0", above=True)]
@@ -120,6 +123,12 @@ class Throttle(Part):
 class Policy(Part):
     """What a caller does about an edge; nothing of it is done unless it is said."""
 
+    preset: Annotated[
+        str | None,
+        Field(json_schema_extra={"enum": [*PRESETS, None]}),
+        or_nothing(an_option(*PRESETS)),
+    ] = None
+    """The tool whose defaults hold where nothing else is said; see `decouple presets`."""
     timeout_ms: Annotated[
         float | None, or_nothing(a_number("a time in ms, above 0", above=True))
     ] = None
@@ -137,6 +146,17 @@ class Policy(Part):
     bulkhead: Annotated[int | None, or_nothing(a_count("1 or more calls at once", 1))] = None
     """How many tries may be under way at once."""
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _from_preset(cls, data: Any, check):
+        """Put the preset below what is said; what only it says does not count as said."""
+        name = data.get("preset") if isinstance(data, Mapping) else None
+        if not isinstance(name, str) or name not in PRESETS:
+            return check(data)
+        policy = check(merged(data))
+        _unsay(policy, PRESETS[name].values, data)
+        return policy
+
     @model_validator(mode="after")
     def _one_limit(self):
         if self.timeout_ms is not None and self.patience is not None:
@@ -149,8 +169,19 @@ class Policy(Part):
         return {
             name: value
             for name in Policy.model_fields
-            if (value := getattr(self, name)) is not None and value is not False
+            if name != "preset"
+            and (value := getattr(self, name)) is not None
+            and value is not False
         }
+
+
+def _unsay(part: BaseModel, values: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+    """Leave `said` alone as said, so that the part is written back as it was written."""
+    for name, value in values.items():
+        if name not in said:
+            part.model_fields_set.discard(name)
+        elif isinstance(value, Mapping) and isinstance(said[name], Mapping):
+            _unsay(getattr(part, name), value, said[name])
 
 
 class Proxy(Part):

@@ -636,9 +636,9 @@ class System(Part):
             elif step.via is not None and step.via not in self.brokers:
                 near = did_you_mean(step.via, self.brokers)
                 yield f"{entry.path}.via", f"'{step.via}' is not a broker; {near}"
-            if step.policy and entry.mode == "local":
+            if (step.policy or step.preset) and entry.mode == "local":
                 yield (
-                    f"{entry.path}.{next(iter(step.policy))}",
+                    f"{entry.path}.{'preset' if step.preset else next(iter(step.policy))}",
                     f"this was found on a step of '{step.service}' in '{step.service}'; expected it "
                     "on a call or message to another service; leave it out",
                 )
