@@ -121,6 +121,10 @@ def check(file, stage, as_json):
     waits for. "Working" is the share for own work alone. Both are lower bounds, from the mean times
     alone: a worker that waits for a call is held longer where that call has to queue. `decouple
     run` measures it.
+
+    Retries of what breaks off or fails count, as far as a budget allows; those after a time limit,
+    a full queue or an outage do not. Where outages are drawn, all is said of the share of the time
+    that a service is up; messages that came meanwhile are done then.
     """
     system = _system(file, stage)
     report = _report(system, stage) if as_json else "\n".join(_lines(system))
@@ -136,6 +140,7 @@ def _report(system, stage):
             "handled_per_s": load.handled_per_s,
             "working": _number(load.working),
             "utilisation": _number(load.utilisation),
+            "up": load.up,
         }
         for name, load in system.loads().items()
     }
@@ -166,6 +171,12 @@ def _lines(system):
         for name, load in system.loads().items()
     ]
     titles = ("service", "runs on", "team", "workers", "steps/s", "working", "utilisation")
+    if any(load.up < 1 for load in system.loads().values()):
+        titles = (*titles, "up")
+        rows = [
+            (*row, f"{100 * load.up:.4g} %")
+            for row, load in zip(rows, system.loads().values(), strict=True)
+        ]
     yield _table(titles, rows, left=3)
     for flow_name, flow in system.flows.items():
         yield f"\n{flow_name}: {flow.mean_rate_per_s:.4g} per second, {_arrivals(flow)}"

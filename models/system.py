@@ -251,15 +251,17 @@ class Located:
 
 
 class Load(NamedTuple):
-    """What a service is offered, in mean numbers of workers.
+    """What a service is offered while it is up, in mean numbers of workers.
 
     `own` is its own work; `held` also the time that its workers wait for the steps that they call.
+    `up` is the share of the time that it is up.
     """
 
     workers: int | None
     handled_per_s: float
     own: float
     held: float
+    up: float = 1.0
 
     @property
     def working(self) -> float:
@@ -394,10 +396,16 @@ class System(Part):
     # Load
 
     def loads(self) -> dict[str, Load]:
-        """What each service is offered, if nothing had to wait or be undone: a lower bound.
+        """What each service is offered while it is up, if nothing had to wait or be undone.
 
         A worker is held for its own work and the round trips and times of the steps that it calls;
         of parallel calls, for the one that takes longest on average. Failures end a sequence.
+
+        What breaks off (`errors`) or fails is tried again as the policy of its edge says, as often
+        as the budget there brings in at most. Outages that are drawn take a share of the time, in
+        which messages wait and calls are lost. So it is a lower bound where nothing else happens:
+        repetitions after time limits, outages or full queues are not in it, nor what time limits,
+        breakers, throttles and outages elsewhere keep away.
         """
         own = dict.fromkeys(self.services, 0.0)
         held = dict.fromkeys(self.services, 0.0)
@@ -413,36 +421,30 @@ class System(Part):
                 handled[name],
                 own[name],
                 held[name],
+                self.up(name),
             )
             for name, service in self.services.items()
         }
 
     def _visits(self) -> Iterator[tuple[Located, float, float]]:
-        """Every step with how often it is done per second, and how long it takes in ms."""
-        for name, flow in self.flows.items():
-            entries = self.steps(name)
-            children: dict[str, list[Located]] = {entry.key: [] for entry in entries}
-            for entry in entries[1:]:
-                children[entry.parent.key].append(entry)  # type: ignore[union-attr]
-            took: dict[str, float] = {}
-            succeeds: dict[str, float] = {}
-            reached: dict[str, float] = {}  # given that the parent's own work succeeded
-            for entry in reversed(entries):
-                times, sure = [], 1.0
-                for child in children[entry.key]:
-                    reached[child.key] = 1.0 if entry.step.in_parallel else sure
-                    times.append(reached[child.key] * self._asked_ms(child, took[child.key]))
-                    sure *= 1.0 if child.mode == "message" else succeeds[child.key]
-                below = max(times, default=0.0) if entry.step.in_parallel else sum(times)
-                ok = 1 - entry.step.fails
-                took[entry.key] = entry.step.work.mean_ms + ok * below
-                succeeds[entry.key] = ok * sure
-            rate = {entries[0].key: flow.mean_rate_per_s}
-            for entry in entries:
-                if entry.parent is not None:
-                    ok = 1 - entry.parent.step.fails
-                    rate[entry.key] = rate[entry.parent.key] * ok * reached[entry.key]
-                yield entry, rate[entry.key], took[entry.key]
+        """Every step with how often it is done per second while its service is up, and how long a
+        try takes in ms. What comes as a message while the service is down waits for it."""
+        from models.loads import visits
+
+        for entry, per_s, took_ms in visits(self):
+            top = [entry, *entry.held_above()]
+            of_message = top[-1].mode == "message" and top[-1].step.service == entry.step.service
+            yield entry, per_s / (self.up(entry.step.service) if of_message else 1.0), took_ms
+
+    def up(self, service: str) -> float:
+        """Share of the time that a service is up, of the outages that are drawn for it."""
+        place = self.services[service].infrastructure
+        share = 1.0
+        for outage in self.outages:
+            if service in outage.services or place in outage.infrastructures:
+                if outage.up is not None and outage.down is not None:
+                    share *= outage.up.mean_ms / (outage.up.mean_ms + outage.down.mean_ms)
+        return share
 
     def _asked_ms(self, entry: Located, took_ms: float) -> float:
         """How long a caller waits for a step that takes `took_ms`."""
@@ -467,9 +469,10 @@ class System(Part):
         for name, load in self.loads().items():
             if load.workers and load.utilisation >= 1:
                 workers = f"{load.workers} worker" + "s" * (load.workers > 1)
+                time = "the time" if load.up == 1 else "the time that the service is up"
                 found.append(
                     f"services.{name}.workers: {workers} would be held "
-                    f"{100 * load.utilisation:.0f} % of the time; expected less than 100 %; "
+                    f"{100 * load.utilisation:.0f} % of {time}; expected less than 100 %; "
                     f"give it at least {math.floor(load.held) + 1} or lower the rate"
                 )
         return (*found, *self._overloaded_consumers())

@@ -21,7 +21,7 @@ def decouple(*words):
     return CliRunner().invoke(main, [str(word) for word in words], prog_name="decouple")
 
 
-@pytest.mark.parametrize("words", [[], ["check"], ["run"], ["draw"]])
+@pytest.mark.parametrize("words", [[], ["check"], ["run"], ["draw"], ["presets"]])
 def test_help(words):
     result = decouple(*words, "--help")
     assert result.exit_code == 0
@@ -58,6 +58,18 @@ def test_check_json_and_warnings(tmp_path):
     assert found["services"]["stock"]["utilisation"] == pytest.approx(0.6)
     path.write_text(System.load("shop").with_("services.stock.workers", 1).to_yaml())
     assert "warning: services.stock.workers: 1 worker" in decouple("check", path).output
+
+
+def test_check_says_how_long_a_service_is_up(tmp_path):
+    path = tmp_path / "breaking.yml"
+    outage = {"services": ["stock"], "up": {"mean_ms": 9000}, "down": {"mean_ms": 1000}}
+    path.write_text(System.load("shop").with_("outages", [outage]).to_yaml())
+    lines = decouple("check", path).output.splitlines()
+    assert lines[2].split()[-2:] == ["utilisation", "up"]
+    assert next(line for line in lines if line.startswith("stock")).split()[-2:] == ["90", "%"]
+    found = json.loads(decouple("check", path, "--json").output)["services"]
+    assert (found["stock"]["up"], found["price"]["up"]) == (0.9, 1)
+    assert "up" not in decouple("check", "shop").output.splitlines()[2].split()
 
 
 def test_run_in_three_forms():

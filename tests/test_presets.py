@@ -261,9 +261,7 @@ def test_a_breaker_opens_after_as_many_failures_as_it_says(name, before):
 
 
 def test_resilience4j_opens_at_half_of_a_hundred_and_not_at_a_fifth():
-    few, many = (
-        of_target(target("resilience4j", step={"errors": p}), 20_000) for p in (0.2, 0.55)
-    )
+    few, many = (of_target(target("resilience4j", step={"errors": p}), 20_000) for p in (0.2, 0.55))
     assert few.broken == 0 and many.broken > 0.5 * many.tried
 
 

@@ -229,9 +229,7 @@ def test_where_that_server_collapses():
     with three tries of each."""
     most = (PATIENCE_S - 2 * NETWORK_S - ALONE_S) / SLOWER_PER_REQUEST_S
     collapse_per_s = most / (PATIENCE_S - 2 * NETWORK_S)
-    assert (most, collapse_per_s, collapse_per_s / 3) == pytest.approx(
-        (180, 64.3, 21.4), abs=0.05
-    )
+    assert (most, collapse_per_s, collapse_per_s / 3) == pytest.approx((180, 64.3, 21.4), abs=0.05)
 
 
 # A server with a queue, as a system
