@@ -149,6 +149,7 @@ class Step(Policy):
 
     example = "{service: NAME}"
     own_first = True
+    not_here = {"policy": "write what is in it on the step itself"}
     service: Name
     """The name of the service that does it."""
     name: Name | None = None
@@ -401,11 +402,12 @@ class System(Part):
         A worker is held for its own work and the round trips and times of the steps that it calls;
         of parallel calls, for the one that takes longest on average. Failures end a sequence.
 
-        What breaks off (`errors`) or fails is tried again as the policy of its edge says, as often
-        as the budget there brings in at most. Outages that are drawn take a share of the time, in
-        which messages wait and calls are lost. So it is a lower bound where nothing else happens:
-        repetitions after time limits, outages or full queues are not in it, nor what time limits,
-        breakers, throttles and outages elsewhere keep away.
+        What breaks off (`errors`) or fails is tried again as the policy of its edge says, with a
+        budget at most as often as that brings in (an upper bound). Drawn outages take a share of
+        the time: messages that come meanwhile are done in the rest of it, calls are lost. All else
+        that happens to calls is left out: repetitions after time limits, outages and full queues,
+        which add to the load, and what time limits, breakers, throttles and outages of other
+        services keep away. Where none of these act, and but for budgets, this is a lower bound.
         """
         own = dict.fromkeys(self.services, 0.0)
         held = dict.fromkeys(self.services, 0.0)

@@ -180,6 +180,13 @@ def test_a_preset_inside_one_service_is_refused_by_its_name():
         System.load("shop").with_("flows.place_order.root.then[1].then", step)
 
 
+def test_a_policy_is_said_on_the_step_itself():
+    with pytest.raises(InvalidSystem, match="'policy' is not a key here; write what is in it on"):
+        System.load("shop").with_(
+            "flows.place_order.root.then", [{"service": "payment", "policy": {"preset": "grpc"}}]
+        )
+
+
 def test_the_command_lists_them():
     plain = CliRunner().invoke(main, ["presets"])
     assert plain.exit_code == 0
