@@ -91,13 +91,18 @@ def _flow(
             below = _together(called)
         works = (1 - step.errors) * (1 - step.fails)
         below_ms = max(times_ms, default=0.0) if step.in_parallel else sum(times_ms)
-        took[entry.key] = step.work.mean_ms + works * below_ms
+        took[entry.key] = system.work_ms(entry) + works * below_ms
         one = Outcomes(
             works * below.ok,
             (1 - step.errors) * step.fails + works * below.failed,
             step.errors + works * below.unavailable,
         )
-        policy = NO_POLICY if entry.mode == "message" else own[entry.key]
+        policy = own[entry.key]
+        if step.via is not None:  # it is not published again but delivered again
+            policy = PolicyPlan(
+                attempts=system.brokers[step.via].max_deliveries,
+                retry_on=1 << policies.UNAVAILABLE,
+            )
         again = _goes_on(policy, one, allowed[entry.key])
         tries[entry.key] = mean_tries(again, policy.attempts)
         ends[entry.key] = _after(policy, one, tries[entry.key])

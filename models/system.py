@@ -403,7 +403,7 @@ class System(Part):
         of parallel calls, for the one that takes longest on average. Failures end a sequence.
 
         What breaks off (`errors`) or fails is tried again as the policy of its edge says, with a
-        budget at most as often as that brings in (an upper bound). Drawn outages take a share of
+        budget at most as often as that brings in (an upper bound); messages are delivered again. Drawn outages take a share of
         the time: messages that come meanwhile are done in the rest of it, calls are lost. All else
         that happens to calls is left out: repetitions after time limits, outages and full queues,
         which add to the load, and what time limits, breakers, throttles and outages of other
@@ -413,7 +413,7 @@ class System(Part):
         held = dict.fromkeys(self.services, 0.0)
         handled = dict.fromkeys(self.services, 0.0)
         for entry, per_s, held_ms in self._visits():
-            own[entry.step.service] += per_s * entry.step.work.mean_ms / 1000
+            own[entry.step.service] += per_s * self.work_ms(entry) / 1000
             if entry.mode != "local":
                 handled[entry.step.service] += per_s
                 held[entry.step.service] += per_s * held_ms / 1000
@@ -447,6 +447,11 @@ class System(Part):
                 if outage.up is not None and outage.down is not None:
                     share *= outage.up.mean_ms / (outage.up.mean_ms + outage.down.mean_ms)
         return share
+
+    def work_ms(self, entry: Located) -> float:
+        """How long a worker works for a step on average, what its proxy takes included."""
+        mesh = self.mesh if entry.mode == "call" else None
+        return entry.step.work.mean_ms + (mesh.work_ms if mesh else 0.0)
 
     def _asked_ms(self, entry: Located, took_ms: float) -> float:
         """How long a caller waits for a step that takes `took_ms`."""
