@@ -120,7 +120,7 @@ def check(file, stage, as_json):
     Utilisation is the share of a service's workers that are held: own work, and the calls that it
     waits for. "Working" is the share for own work alone. Both are lower bounds, from the mean times
     alone: a worker that waits for a call is held longer where that call has to queue. `decouple
-    run` measures it.
+    run` measures it. Where services run on more than one infrastructure, each needs a team.
 
     Retries of what breaks off or fails count, as far as a budget allows; those after a time limit,
     a full queue or an outage do not. Where outages are drawn, all is said of the share of the time
@@ -153,7 +153,7 @@ def _report(system, stage):
         for name, flow in system.flows.items()
     }
     found = {"name": system.name, "stage": stage, "services": services, "flows": flows}
-    return _json({**found, "warnings": system.warnings()})
+    return _json({**found, "warnings": _warnings(system)})
 
 
 def _lines(system):
@@ -183,7 +183,15 @@ def _lines(system):
         for entry in system.steps(flow_name):
             yield f"  {'  ' * (entry.depth - 1)}{_described(entry)}"
     yield ""
-    yield from [f"warning: {sentence}" for sentence in system.warnings()] or ["No warnings."]
+    yield from [f"warning: {sentence}" for sentence in _warnings(system)] or ["No warnings."]
+
+
+def _warnings(system):
+    """What will not go well, and once services run apart, which of them nobody owns."""
+    from models.stages import unowned
+
+    apart = len({service.infrastructure for service in system.services.values()}) > 1
+    return (*system.warnings(), *(unowned(system) if apart else ()))
 
 
 @main.command()

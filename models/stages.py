@@ -82,9 +82,12 @@ def separated(
     New pairs of infrastructures get a link with `rtt_ms` and `jitter_cv`.
 
     A call that would cross is refused, unless `allow_calls`; then, by team, every service moves
-    to its team's infrastructure.
+    to its team's infrastructure. A service without an owner is refused, also one that stays:
+    from here on nobody is responsible for everything.
     """
     _checked(system)
+    if without := unowned(system):
+        raise StageError(f"separated: {without[0]}; name the owner before separating")
     homes = _by_team(system, allow_calls) if by == "team" else _by_mapping(system, by)
     moved = {
         name: home for name, home in homes.items() if home != system.services[name].infrastructure
@@ -144,10 +147,20 @@ def _checked(system: Any) -> System:
     return system
 
 
+def unowned(system: System) -> tuple[str, ...]:
+    """The services that no team owns, one sentence each."""
+    return tuple(
+        f"services.{name}.team: nothing was found; expected the team that owns it"
+        for name, service in system.services.items()
+        if service.team is None
+    )
+
+
 def _by_team(system: System, everything: bool) -> dict[str, str]:
     """Where each service goes, if every team gets an infrastructure of its own."""
+    teams = {name: str(service.team) for name, service in system.services.items()}
     if everything:
-        return {name: _team(system, name) for name in system.services}
+        return teams
     tied = {name: {name} for name in system.services}
     fixed: set[str] = set()  # services where a flow begins
     takers: list[str] = []  # services that take messages
@@ -164,19 +177,8 @@ def _by_team(system: System, everything: bool) -> dict[str, str]:
     homes: dict[str, str] = {}
     for taker in takers:
         if taker not in homes and not tied[taker] & fixed:
-            team = _team(system, taker)
-            homes.update(dict.fromkeys(tied[taker], team))
+            homes.update(dict.fromkeys(tied[taker], teams[taker]))
     return homes
-
-
-def _team(system: System, service: str) -> str:
-    team = system.services[service].team
-    if team is None:
-        raise StageError(
-            f"separated: services.{service}.team: nothing was found; expected the team that owns "
-            "it; name the owner before separating"
-        )
-    return team
 
 
 def _by_mapping(system: System, by: str | Mapping[str, str]) -> dict[str, str]:

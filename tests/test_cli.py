@@ -60,6 +60,19 @@ def test_check_json_and_warnings(tmp_path):
     assert "warning: services.stock.workers: 1 worker" in decouple("check", path).output
 
 
+def test_check_asks_for_owners_once_services_run_apart(tmp_path):
+    path = tmp_path / "system.yml"
+    shop = System.load("shop").with_("services.price.team", None)
+    path.write_text(shop.to_yaml())
+    assert "No warnings." in decouple("check", path).output
+    named = shop.with_("services.price.team", "shopfront")
+    apart = stages.separated(stages.asynchronous(named)).with_("services.price.team", None)
+    path.write_text(apart.to_yaml())
+    said = "services.price.team: nothing was found; expected the team that owns it"
+    assert f"warning: {said}" in decouple("check", path).output
+    assert json.loads(decouple("check", path, "--json").output)["warnings"] == [said]
+
+
 def test_check_says_how_long_a_service_is_up(tmp_path):
     path = tmp_path / "breaking.yml"
     outage = {"services": ["stock"], "up": {"mean_ms": 9000}, "down": {"mean_ms": 1000}}

@@ -104,6 +104,17 @@ def test_separated_says_why_not():
     nobody = stages.asynchronous(shop).with_("services.fraud.team", None)
     with pytest.raises(StageError, match=r"services.fraud.team: nothing was found.*name the owner"):
         stages.separated(nobody)
+    for allow_calls in (False, True):
+        with pytest.raises(StageError, match=r"separated: services.price.team: nothing was found"):
+            stages.separated(  # also one that stays where it is
+                stages.asynchronous(shop).with_("services.price.team", None),
+                {"fraud": "cloud"},
+                allow_calls=allow_calls,
+            )
+    assert stages.unowned(shop) == ()
+    assert stages.unowned(nobody) == (
+        "services.fraud.team: nothing was found; expected the team that owns it",
+    )
     with pytest.raises(StageError, match="rtt_ms: -1 was found"):
         stages.separated(stages.asynchronous(shop), rtt_ms=-1)
 
