@@ -1330,6 +1330,18 @@ def beta_factor_loss(
     return 1 - (1 - alone) * np.exp(-share * hazard)
 
 
+def common_cause(unavailability: ArrayLike, beta: ArrayLike, n: int = 2) -> Number:
+    """P(all n redundant parts are down), a share `beta` of each one's down time by a common cause.
+
+    βu + ((1-β)u)ⁿ (arrays), at most u; rare events, so that the two hardly ever coincide.
+
+    Source: Fleming 1975, as in `beta_factor_loss`, for unavailabilities instead of losses.
+    """
+    u = _probability("unavailability", unavailability)
+    share = _probability("beta", beta)
+    return np.minimum(u, share * u + ((1 - share) * u) ** _count("n", n))
+
+
 def shard_overlap(workers: int, shard: int) -> NDArray[Any]:
     """P(two random shards of `shard` out of `workers` share exactly 0, 1, ... workers).
 
