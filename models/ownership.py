@@ -722,19 +722,7 @@ def simulate_incidents(teams: Teams, incidents: int = 10_000, seed: int = 1) -> 
         for right, end, number in zip(rightly, ends, handoffs.tolist(), strict=True)
     ]
 
-    free_at = [[0.0] * teams.responders for _ in rates]  # a heap a team: when each is free again
-    events = [(time, incident, 0) for incident, time in enumerate(arrived.tolist())]
-    restored = np.empty(incidents)
-    while events:
-        now, incident, stop = heapq.heappop(events)
-        if stop == len(paths[incident]):
-            restored[incident] = now
-            continue
-        team, work = paths[incident][stop]
-        start = max(now, free_at[team][0])
-        done = office_end(start, work) if teams.office_hours else start + work
-        heapq.heapreplace(free_at[team], done)
-        heapq.heappush(events, (done, incident, stop + 1))
+    restored = np.array(work_off(teams, arrived.tolist(), paths))
     frame = pd.DataFrame(
         {
             "team": home,
@@ -744,6 +732,26 @@ def simulate_incidents(teams: Teams, incidents: int = 10_000, seed: int = 1) -> 
         }
     )
     return frame.iloc[incidents // 10 :].reset_index(drop=True)
+
+
+def work_off(
+    teams: Teams, arrived_hours: list[float], paths: list[list[tuple[int, float]]]
+) -> list[float]:
+    """When each incident is restored. Its path: the teams that it visits, and for how many hours."""
+    free_at = [[0.0] * teams.responders for _ in teams.per_week]
+    restored = [0.0] * len(paths)
+    events = [(time, incident, 0) for incident, time in enumerate(arrived_hours)]
+    while events:  # the next arrival at a team, wherever it comes from
+        now, incident, stop = heapq.heappop(events)
+        if stop == len(paths[incident]):
+            restored[incident] = now
+            continue
+        team, work = paths[incident][stop]
+        start = max(now, free_at[team][0])  # the first of the team who is free
+        done = office_end(start, work) if teams.office_hours else start + work
+        heapq.heapreplace(free_at[team], done)
+        heapq.heappush(events, (done, incident, stop + 1))
+    return restored
 
 
 def restore_distribution(restore_hours: Sequence[float], points: int = 200) -> dict[str, Any]:
