@@ -737,7 +737,7 @@ def simulate_incidents(teams: Teams, incidents: int = 10_000, seed: int = 1) -> 
 def work_off(
     teams: Teams, arrived_hours: list[float], paths: list[list[tuple[int, float]]]
 ) -> list[float]:
-    """When each incident is restored. Its path: the teams that it visits, and for how many hours."""
+    """When each incident is restored; its path is (team, hours of work there), stop by stop."""
     free_at = [[0.0] * teams.responders for _ in teams.per_week]
     restored = [0.0] * len(paths)
     events = [(time, incident, 0) for incident, time in enumerate(arrived_hours)]
