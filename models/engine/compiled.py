@@ -167,7 +167,9 @@ RESOURCE = _row(
     "patient_ms strict_ms empty_ms",
 )  # fmt: skip; workers, a lane, the room of a group or the places of an outbox
 # A part that can go down, and what a frame is to a visit: an own table, used with outages only.
-PART = _row("down falls taken hangs first_inside last_inside first_waiting last_waiting", "", "")
+PART = _row(
+    "down falls taken hangs first_inside last_inside first_waiting last_waiting waiters", "", ""
+)
 OUTAGE_ROW = _row("first_window windows first_part parts drawn hangs instances instance drains",
                   "table", "")  # fmt: skip
 EXPOSURE = _row("visit inner before after inside dead", "", "")
@@ -350,6 +352,7 @@ def wait_for(parts, part, frames, frame):
     else:
         frames[parts[part].last_waiting].next = frame
     parts[part].last_waiting = frame
+    parts[part].waiters += 1
 
 
 @numba.njit
@@ -621,6 +624,8 @@ def kernel(
                     for i in range(series_places.shape[1]):
                         series_places[looks, i, 0] = resources[i].users
                         series_places[looks, i, 1] = resources[i].length
+                        if fragile is not None and i < services:
+                            series_places[looks, i, 1] += parts[i].waiters
                     series_done[looks] = so_far
                     looks += 1
                 if status == SERIES_FULL:
@@ -1557,6 +1562,7 @@ def kernel(
                         if state == RISE and parts[part].down == 0:
                             waiting = parts[part].first_waiting
                             parts[part].first_waiting = NOBODY
+                            parts[part].waiters = 0
                             while waiting != NOBODY:
                                 soon[soon_tail & mask] = waiting
                                 soon_tail += 1

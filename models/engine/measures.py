@@ -88,13 +88,15 @@ class Measures:
         self.steps = [StepRecord() for _ in plan.steps]
         self.from_ms = self.to_ms = inf
 
-    def observe(self, places):
+    def observe(self, places, services):
         """Run to the end; every `series_ms` look at who is busy, who waits, and what was done."""
         number = 1
         while (next_ms := self.env.peek()) < inf:
             while number * self.series_ms <= next_ms:
                 busy = [0 if place is None else place.count for place in places]
                 waiting = [0 if place is None else len(place.put_queue) for place in places]
+                for number, part in enumerate(services):  # who waits for it to be up again
+                    waiting[number] += len(part.waiting)
                 done = [list(counts) for counts in self.so_far]
                 self.series.append((number * self.series_ms, busy, waiting, done))
                 number += 1

@@ -70,7 +70,9 @@ class Simulation(Messages, Outages):
             self.env.process(self.arrivals(flow))
         for outage in self.plan.outages:
             self.env.process(self.outage(outage))
-        self.measures.observe([*self.workers, *self.lanes, *(group.room for group in self.groups)])
+        rooms = [group.room for group in self.groups]
+        services = self.parts[: len(self.workers)]
+        self.measures.observe([*self.workers, *self.lanes, *rooms], services)
         return self.measures
 
     # Steps: workers, work, children
