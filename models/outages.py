@@ -10,7 +10,7 @@ flow if only what comes after the answer needs it.
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, inf
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.stats import binomtest
 
 from models import stages, theory
@@ -190,11 +191,12 @@ class Faults:
         outages = []
 
         def add(name, per_year, hours, **parts):
-            if per_year > 0:
+            if per_year > 0:  # not validated, since a time in a file is at most 1e12 ms, 32 years
                 down: dict[str, Any] = {"mean_ms": HOUR_MS * hours}
                 down |= {"distribution": "lognormal", "cv": self.cv} if self.cv != 1 else {}
-                up = {"mean_ms": HOUR_MS * YEAR_HOURS / per_year}
-                outages.append({"name": name[:100], **parts, "up": up, "down": down})
+                up = Distribution.model_construct(given_mean_ms=HOUR_MS * YEAR_HOURS / per_year)
+                fields = {"name": name, "up": up, "down": Distribution.model_validate(down)}
+                outages.append(Outage.model_construct(**fields, **parts))
 
         for place in places:
             alone = (1 - self.beta) * self.infrastructure_per_year
@@ -211,15 +213,15 @@ class Faults:
                 )
         for broker in system.brokers:
             if ("broker", broker) in used:
-                add(f"broker {broker}", self.broker_per_year, self.broker_hours, brokers=[broker])
+                add(f"broker {broker}", self.broker_per_year, self.broker_hours, brokers=(broker,))
         common = self.beta * self.infrastructure_per_year
-        for reached, share in self._reached(places, _requests_at(system)):
+        for reached, share in self._reached(places, requests_at(system)):
             more = f" stopped after {len(reached)} of {len(places)}"
             name = CHANGES + more * (len(reached) < len(places))
-            add(name, share * common, self.infrastructure_hours, infrastructures=reached)
+            add(name, share * common, self.infrastructure_hours, infrastructures=tuple(reached))
         for name, per_year, hours in self.shared:
-            add(name, per_year, hours, infrastructures=places)
-        return system.with_("outages", outages)
+            add(name, per_year, hours, infrastructures=tuple(places))
+        return system.model_copy(update={"outages": tuple(outages)})
 
     def _reached(self, places, requests) -> Iterator[tuple[list[str], float]]:
         """The infrastructures that a bad change reaches, and how often it reaches just these.
@@ -276,7 +278,7 @@ def _deferred(entry: Located) -> bool:
     return False
 
 
-def _requests_at(system: System) -> dict[str, float]:
+def requests_at(system: System) -> dict[str, float]:
     """Requests a second that arrive at each infrastructure."""
     rates: dict[str, float] = {}
     for flow in system.flows.values():
@@ -294,7 +296,7 @@ def _parts(outage: Outage) -> set:
     }
 
 
-def _hurts(system: System) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def hurts(system: System) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(stops, delays): arrays flow x outage, whether the outage does that to the flow."""
     wanted = needs(system).values()
     stops = [[bool(answer & _parts(outage)) for outage in system.outages] for answer, _ in wanted]
@@ -313,7 +315,7 @@ def reach(system: System) -> pd.DataFrame:
     Columns: cause; kind; per_year; hours (mean); flows_stopped, requests_stopped, flows_delayed
     (shares); confined (whether all flows that it stops begin on one infrastructure).
     """
-    stops, delays = _hurts(system)
+    stops, delays = hurts(system)
     rates = np.array([flow.mean_rate_per_s for flow in system.flows.values()])
     homes = [system.services[flow.root.service].infrastructure for flow in system.flows.values()]
     rows = []
@@ -341,7 +343,7 @@ def availability(system: System) -> dict[str, float]:
     Each cause is up for MTBF / (MTBF + MTTR) whatever the distributions (Barlow and Proschan 1965),
     and they are independent, so the product over those that stop the flow.
     """
-    stops, _ = _hurts(system)
+    stops, _ = hurts(system)
     up = np.array([a / (a + b) for a, b in map(_hours, system.outages)])
     return {
         flow: theory.series_availability(up[row])
@@ -373,6 +375,32 @@ def redundant_services(
     down = 1 - theory.series_availability(regional)
     alone, common = (1 - beta) * down, beta * down
     return theory.series_availability(shared) * (1 - common) * (1 - alone**regions)
+
+
+def largest_beta(k: int, n: int, up_hours: float, down_hours: float, unavailable: float) -> float:
+    """The largest common share with which fewer than k of n are up at most so much of the time.
+
+    1 where any will do, 0 where none does.
+    """
+
+    def too_much(beta):
+        return 1 - redundant_availability(k, n, up_hours, down_hours, beta) - unavailable
+
+    return _root(too_much)
+
+
+def largest_common_share(
+    shared: Sequence[float], regional: Sequence[float], regions: int, target: float
+) -> float:
+    """The largest common share with which `redundant_services` meets a target, or 0."""
+    return _root(lambda beta: target - redundant_services(shared, regional, regions, beta))
+
+
+def _root(too_much) -> float:
+    """Where a rising function of a share crosses 0; the nearer end where it does not."""
+    if too_much(0.0) >= 0:
+        return 0.0
+    return float(brentq(too_much, 0.0, 1.0)) if too_much(1.0) > 0 else 1.0
 
 
 def hits_everything(n: int, beta: float) -> float:
@@ -478,7 +506,7 @@ def years(system: System, span: float, seed: int, crews: int | None = None) -> Y
     order = np.argsort(times, kind="stable")
     change = np.repeat([1, -1], len(starts))[order]
     whose = np.tile(cause, 2)[order]
-    stops, delays = _hurts(system)
+    stops, delays = hurts(system)
     down = np.cumsum(change)
     stopped = np.cumsum(stops[:, whose] * change, axis=1) > 0
     delayed = (np.cumsum(delays[:, whose] * change, axis=1) > 0) & ~stopped
@@ -645,7 +673,7 @@ class Storm:
         """The service and its callers as a system."""
         retry: dict[str, Any] = {"attempts": self.tries, "backoff": self.backoff}
         if self.backoff != "none":
-            retry["base_ms"] = self.base_ms
+            retry |= {"base_ms": self.base_ms, "cap_ms": 100 * self.base_ms}
         if self.budget is not None:
             retry["budget"] = {"tokens": 10, "per_call": self.budget}
         spike = [
@@ -738,6 +766,12 @@ INCIDENTS = (
              "the whole platform"),
     Incident("Reddit", 2023, 5.23, "one Kubernetes cluster", "the whole site"),
 )  # fmt: skip
+
+
+def one_of(name: str, value: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not known."""
+    if value not in known:
+        _refuse(name, value, f"one of {', '.join(known)}")
 
 
 def _refuse(name: str, value: Any, expected: str) -> None:

@@ -80,7 +80,7 @@ def test_what_is_down_stops_and_delays_what_it_should(designs, name):
     system, for_ms = designs[name], 5000
     for part in parts(system):
         outage = {"name": "one", **part, "up": {"mean_ms": 1}, "down": {"mean_ms": 1}}
-        stops, delays = outages._hurts(system.with_("outages", [outage]))
+        stops, delays = outages.hurts(system.with_("outages", [outage]))
         window = {"name": "one", **part, "from_ms": 0, "for_ms": for_ms}
         rows = simulate(system.with_("outages", [window]), 1200, 1, warmup=0.0).requests
         rows = rows[rows.arrived_ms < 0.8 * for_ms]
@@ -131,7 +131,7 @@ def test_waves_stop_changes_and_lose_none(waves, wave_hours, detect_hours):
 
 def test_the_first_wave_goes_where_the_fewest_requests_are(designs):
     system = designs["own brokers"]
-    at = outages._requests_at(system)
+    at = outages.requests_at(system)
     first, _ = next(Faults(beta=1, waves=4)._reached(list(system.infrastructures), at))
     assert first == [min(at, key=at.get)]
 
