@@ -10,6 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -113,6 +114,7 @@ def steps(system: Any) -> pd.DataFrame:
         there = system.services[step.service].infrastructure
         made = system.services[step.service]
         way = "request" if parent is None else f"message via {step.via}" if step.via else "call"
+        between = system.brokers[step.via].infrastructure if step.via else there
         rows.append(
             {
                 "flow": flow,
@@ -121,7 +123,7 @@ def steps(system: Any) -> pd.DataFrame:
                 "reached by": way,
                 "from": parent.service if parent else "",
                 "infrastructure": there,
-                "round trip (ms)": _rtt_ms(system, here, there) if parent else None,
+                "round trip (ms)": _rtt_ms(system, here, between, there) if parent else None,
                 "work, mean (ms)": step.work.mean_ms,
                 "workers": made.workers,
             }
@@ -141,10 +143,11 @@ def _walk(system: Any):
         yield from below(name, None, flow.root)
 
 
-def _rtt_ms(system: Any, here: str, there: str) -> float:
-    if here == there:
-        return system.network.within_ms
-    return next(link.rtt_ms for link in system.network.between if set(link.ends) == {here, there})
+def _rtt_ms(system: Any, *stops: str) -> float:
+    """Round trips of the links on the way, or that inside the one infrastructure."""
+    links = {frozenset(link.ends): link.rtt_ms for link in system.network.between}
+    legs = [frozenset(leg) for leg in pairwise(stops) if leg[0] != leg[1]]
+    return sum(links[leg] for leg in legs) if legs else system.network.within_ms
 
 
 def _graph(system: Any) -> tuple[dict[str, _Node], dict[_Edge, int]]:

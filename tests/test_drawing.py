@@ -174,3 +174,16 @@ def test_the_rows_behind_it(shop):
         "call",
     ]
     assert rows.loc[2, "round trip (ms)"] == 20.0
+
+
+@pytest.mark.parametrize(("broker", "rtt_ms"), [("here", 7.0), ("there", 7.0), ("apart", 5.0)])
+def test_a_message_may_go_by_a_third_place(broker, rtt_ms):
+    """Round trips of the links on the way, also where the two ends have no link of their own."""
+    ways = [(("here", "apart"), 2.0), (("apart", "there"), 3.0)]
+    far = system(
+        step("order", step("mail", via="events")),
+        {"order": ("here", "a", 1), "mail": ("there", "b", 1)},
+        between=ways if broker == "apart" else [(("here", "there"), 7.0)],
+        brokers={"events": Made(infrastructure=broker, partitions=None)},
+    )
+    assert drawing.steps(far)["round trip (ms)"][1] == rtt_ms
