@@ -251,19 +251,14 @@ def needs(system: System) -> dict[str, tuple[set, set]]:
             service = entry.step.service
             mine |= {("service", service)}
             mine |= {("infrastructure", system.services[service].infrastructure)}
-            crossed = [("link", *sorted(pair)) for pair in system.crossings(entry)
-                       if pair[0] != pair[1]]  # fmt: skip
-            if entry.step.via is None:
-                mine |= set(crossed)
-            else:  # the publisher needs the broker and the way there, the consumer the way on
-                broker = entry.step.via
-                place = system.brokers[broker].infrastructure
-                publisher = later if entry.parent and _deferred(entry.parent) else answer
-                publisher |= {("broker", broker), ("infrastructure", place)}
-                here = system.crossings(entry)[0]
-                to_broker = {("link", *sorted(here))} if here[0] != here[1] else set()
-                publisher |= to_broker
-                mine |= set(crossed)
+            ways = [{("link", *sorted(pair))} if pair[0] != pair[1] else set()
+                    for pair in system.crossings(entry)]  # fmt: skip
+            mine |= set().union(*ways)
+            if entry.parent is not None and entry.step.via is not None:
+                # The publisher needs the broker and the way there, the consumer also the way on.
+                publisher = later if _deferred(entry.parent) else answer
+                place = system.brokers[entry.step.via].infrastructure
+                publisher |= {("broker", entry.step.via), ("infrastructure", place)} | ways[0]
         found[flow] = answer, later - answer
     return found
 
@@ -439,9 +434,9 @@ def _kind(outage: Outage) -> str:
 class Years:
     """What was down when. E intervals between two events, F flows, all times in hours.
 
-    `outages`: a row an outage: cause, from_hours, to_hours. `lengths_hours` (E); `stopped` and
-    `delayed` (F x E); `begins`: the intervals with which an incident begins. An incident lasts from
-    the first thing that goes down until nothing is down.
+    `outages`: a row an outage: cause, from_hours, to_hours. `lengths_hours` (E); `down` (E): how
+    many causes are down; `stopped` and `delayed` (F x E); `begins`: the intervals with which an
+    incident begins. An incident lasts from the first thing that goes down until nothing is down.
     """
 
     flows: tuple[str, ...]
