@@ -130,7 +130,7 @@ def test_verdicts_change_where_they_should(tmp_path):
     [
         ({"beta": 1.5}, "beta: 1.5 was found; expected a number from 0 to 1"),
         ({"service": "loyality"}, "service: 'loyality' was given; expected one of order, stock"),
-        ({"shard": 9}, "shard: 9 was found; expected a whole number from 1 to 8"),
+        ({"shard": 9}, "shard: 9 was given; expected a whole number from 1 to 8"),
         ({"waves": 0}, "waves: 0 was found; expected a whole number from 1 to 4"),
         ({"storm_per_s": 25.0}, "storm_per_s: 25.0 was found; expected a number from 0.5 to 19"),
     ],

@@ -58,7 +58,9 @@ def test_every_parameter_has_a_type_and_a_meaning(notebook):
 def test_faults_are_said_at_once_and_nothing_is_computed(notebook, tmp_path):
     known = papermill.inspect_notebook(str(notebook))
     counts = [name for name, parameter in known.items() if parameter["inferred_type_name"] == "int"]
-    wrong = {name: "abc" for name in known} | {counts[0]: 2.5, counts[1]: -1, "requets": 5}
+    words = [name for name, parameter in known.items() if parameter["inferred_type_name"] == "str"]
+    wrong = {name: 5 if name in words else "abc" for name in known}
+    wrong |= {counts[0]: 2.5, counts[1]: -1, f"{counts[1]}_": 5}
     out = tmp_path / "out.ipynb"
     with pytest.raises(papermill.PapermillExecutionError) as caught:
         papermill.execute_notebook(notebook, out, wrong, cwd=ROOT, progress_bar=False)
@@ -66,7 +68,8 @@ def test_faults_are_said_at_once_and_nothing_is_computed(notebook, tmp_path):
     lines = caught.value.evalue.split("\n")
     assert len(lines) == len(known) + 1
     assert lines[0] == (
-        "requets: 5 was found, but the notebook has no such parameter; did you mean 'requests'?"
+        f"{counts[1]}_: 5 was found, but the notebook has no such parameter; "
+        f"did you mean '{counts[1]}'?"
     )
     assert all(SENTENCE.fullmatch(line) for line in lines), lines
     assert caught.value.traceback == [f"ParameterError: {caught.value.evalue}"]
