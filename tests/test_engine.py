@@ -423,3 +423,16 @@ def test_progress_reports_and_growth_do_not_change_the_result():
     times = compiled.run(plan, 20_000, 1, progress=seen.append).times
     assert np.array_equal(times[:500], compiled.run(plan, 500, 1).times[:500])
     assert all(a <= b for a, b in itertools.pairwise(seen))
+
+
+def test_time_limits_that_nobody_waits_for_any_more_do_not_pile_up():
+    patient = PolicyPlan(limit=Draw(draws.DETERMINISTIC, 1e9))
+    steps = (step(0, NONE, 0, ROOT, 1.0, (1,)), step(1, 0, 1, CALL, 1.0, policy=patient))
+    services = (ServicePlan("a", 0, NO_LIMIT), ServicePlan("b", 2, NO_LIMIT))
+    plan = Plan("patient", services, (poisson(1.5),), steps)
+    n = 5 * compiled.SWEEP_FROM
+    reference = Simulation(plan, n, 1, series_ms=100.0).run()
+    outcome = compiled.run(plan, n, 1, series_ms=100.0)
+    assert np.array_equal(times_of(reference), outcome.times)
+    assert len(reference.series) == len(outcome.series_done)
+    assert outcome.now_ms < 1e6

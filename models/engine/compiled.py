@@ -205,9 +205,12 @@ BINS = 44 * BINS_PER_OCTAVE
 
 # What the kernel remembers between two calls.
 G_URGENT_HEAD, G_URGENT_TAIL, G_SOON_HEAD, G_SOON_TAIL, G_HEAP, G_FRAMES, G_REQUESTS = range(7)
-G_EVENTS, G_ARRIVED, G_DONE, G_BATCH, G_BATCH_NEXT, G_FRAME, G_ARRIVING, G_SERIES = range(7, 15)
+G_EVENTS, G_ARRIVED, G_DONE, G_BATCH, G_BATCH_NEXT, G_FRAME, G_ARRIVING, G_SERIES, G_EXPIRED = (
+    range(7, 16)
+)
 
 FINISHED, FULL, PAUSED, SERIES_FULL, CROWDED = range(5)
+SWEEP_FROM = 1000  # time limits in the heap for which nobody waits any more
 PAUSE_AFTER = 5_000_000  # events, about a second: time to show progress or to be interrupted
 
 
@@ -252,6 +255,21 @@ def heap_pop(times, keys, size):
         child = 2 * i + 1
     times[u4(i)] = time
     keys[u4(i)] = key
+
+
+@numba.njit
+def sweep(times, keys, size, frames, free_frames, frames_free):
+    """Take the time limits out of the heap for which nobody waits any more; what is left of both."""
+    kept = 0
+    for i in range(size):
+        frame = keys[i] & (MAX_FRAMES - 1)
+        if frames[frame].state == EXPIRED:
+            free_frames[frames_free] = frame
+            frames_free += 1
+        else:
+            heap_push(times, keys, kept, times[i], keys[i])
+            kept += 1
+    return kept, frames_free
 
 
 @numba.njit(error_model="numpy")
@@ -591,6 +609,7 @@ def kernel(
     frame = registers[G_FRAME]
     arriving = registers[G_ARRIVING]
     looks = registers[G_SERIES]
+    expired = registers[G_EXPIRED]
     resumed = frame >= 0
     pause_at = events + pause_after
     status = FINISHED
@@ -617,7 +636,7 @@ def kernel(
                 continue
         elif heap_size > 0:
             if series_ms is not None:
-                while (looks + 1) * series_ms <= heap_times[0]:
+                while (looks + 1) * series_ms <= heap_times[0] and (arrived > done or arriving > 0):
                     if looks == len(series_done):
                         status = SERIES_FULL
                         break
@@ -1781,6 +1800,12 @@ def kernel(
                     caller = frames[frame].parent
                     if frames[frame].timer != NOBODY:
                         frames[frames[frame].timer].state = EXPIRED
+                        expired += 1
+                        if expired > SWEEP_FROM and 2 * expired > heap_size:
+                            heap_size, frames_free = sweep(
+                                heap_times, heap_keys, heap_size, frames, free_frames, frames_free
+                            )
+                            expired = 0
                         soon[soon_tail & mask] = caller
                         soon_tail += 1
                         break
@@ -1802,6 +1827,7 @@ def kernel(
                     break
 
                 elif state == EXPIRED:
+                    expired -= 1
                     free_frames[frames_free] = frame
                     frames_free += 1
                     break
@@ -2049,6 +2075,7 @@ def kernel(
     registers[G_BATCH_NEXT] = batch_next
     registers[G_ARRIVING] = arriving
     registers[G_SERIES] = looks
+    registers[G_EXPIRED] = expired
     registers[G_FRAME] = -1 if status == FINISHED or status == SERIES_FULL else frame
     return status
 
@@ -2315,7 +2342,7 @@ def run(
     capacity = 256
     while capacity < 4 * largest:
         capacity *= 2
-    registers = np.zeros(15, np.int64)
+    registers = np.zeros(16, np.int64)
     registers[G_BATCH], registers[G_BATCH_NEXT], registers[G_FRAME] = -1, warmup, -1
     clock = np.array([0.0, np.inf, np.inf])
     counters = [

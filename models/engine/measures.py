@@ -88,11 +88,14 @@ class Measures:
         self.steps = [StepRecord() for _ in plan.steps]
         self.from_ms = self.to_ms = inf
 
-    def observe(self, places, services):
-        """Run to the end; every `series_ms` look at who is busy, who waits, and what was done."""
+    def observe(self, places, services, arriving):
+        """Run to the end; every `series_ms` look at who is busy, who waits, and what was done.
+
+        `arriving()` tells whether there are requests to come: when all is done nobody looks.
+        """
         number = 1
         while (next_ms := self.env.peek()) < inf:
-            while number * self.series_ms <= next_ms:
+            while number * self.series_ms <= next_ms and (self.under_way or arriving()):
                 busy = [0 if place is None else place.count for place in places]
                 waiting = [0 if place is None else len(place.put_queue) for place in places]
                 for number, part in enumerate(services):  # who waits for it to be up again

@@ -72,7 +72,7 @@ class Simulation(Messages, Outages):
             self.env.process(self.outage(outage))
         rooms = [group.room for group in self.groups]
         services = self.parts[: len(self.workers)]
-        self.measures.observe([*self.workers, *self.lanes, *rooms], services)
+        self.measures.observe([*self.workers, *self.lanes, *rooms], services, lambda: self.arriving)
         return self.measures
 
     # Steps: workers, work, children

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models import System
+from models import System, stages
 
 GAP_MS, WORK_MS = 1 / 1.4, 1.0  # a request every so often, mean of each step's work
 STATIONS, WORKERS = 3, 2  # three M/M/2, each at utilisation 0.7
@@ -22,6 +22,59 @@ def chain() -> System:
 def shop() -> System:
     """The book's running example."""
     return System.load("shop")
+
+
+def idle() -> System:
+    """The running example under a mesh whose proxies take no time: every mechanism is compiled in."""
+    free = {"proxy": {"hop_ms": 0, "cpu_ms": 0}}
+    return System.model_validate(System.load("shop").to_dict() | {"mesh": free})
+
+
+def everything() -> System:
+    """The running example, asynchronous, with every mechanism of the engine at work."""
+    shop = stages.asynchronous(System.load("shop")).to_dict()
+    shop["network"] = {**shop["network"], "loss": 0.001}
+    shop["mesh"] = {
+        "timeout_ms": 500,
+        "passes_deadline": True,
+        "retry": {"attempts": 3, "backoff": "full_jitter", "budget": {}},
+        "breaker": {},
+        "throttle": {},
+        "bulkhead": 50,
+        "proxy": {},
+        "mtls": {},
+        "telemetry": {"sampling": 0.1, "span_ms": 0.05},
+    }
+    for broker in shop["brokers"].values():
+        broker |= {
+            "acks": "leader",
+            "replication": {"mean_ms": 1},
+            "keys": {"count": 1000, "skew": 0.5},
+            "rebalance_ms": 500,
+            "retention_ms": 3_600_000,
+            "redelivery_ms": 10,
+            "producers": {"buffer": 1000, "batch": 16, "linger_ms": 1},
+        }
+    for name, service in shop["services"].items():
+        if service.get("workers", "unlimited") == "unlimited":
+            service["workers"] = 64
+        service |= {"sheds_late": True, "max_wait_ms": 500, "max_standing_wait_ms": 50}
+        outage = {"name": name, "services": [name]}
+        shop.setdefault("outages", []).append(
+            outage | {"up": {"mean_ms": 600_000}, "down": {"mean_ms": 500}}
+        )
+    for flow in shop["flows"].values():
+        for step in _below(flow["root"]):
+            step["errors"] = 0.001
+            if "via" in step:
+                step["idempotent"] = True
+    return System.model_validate(shop)
+
+
+def _below(step):
+    yield step
+    for child in step.get("then", ()):
+        yield from _below(child)
 
 
 def _row(workers, rtt_ms, way) -> System:
