@@ -1464,3 +1464,31 @@ def clean_bound(trials: ArrayLike, confidence: float = 0.95) -> Number:
     """Upper bound of a failure probability after so many trials without a failure (array)."""
     share = 1 - _open_probability("confidence", confidence)
     return 1 - share ** (1 / _count("trials", trials))
+
+
+def poisson_bound(events: ArrayLike, exposure: ArrayLike, confidence: float = 0.95) -> Number:
+    """Upper bound of a rate after so many events in `exposure` units of time (arrays).
+
+    A quantile of chi-squared: χ²(confidence; 2n+2) / 2t. After no event it is -ln(1-confidence)/t,
+    at 95 % about 3/t: the rule of three (Hanley and Lippman-Hand, JAMA 249, 1983). The same bound
+    is the quantile of the gamma posterior of the rate after a flat prior.
+
+    Source: Garwood, "Fiducial limits for the Poisson distribution", Biometrika 28, 1936.
+    """
+    share = _open_probability("confidence", confidence)
+    number = _not_negative("events", events)
+    return special.gammaincinv(number + 1, share) / _positive("exposure", exposure)
+
+
+def release_time(faults: float, rate: float, extra_cost: float, cost_per_time: float) -> float:
+    """When to release software: ln(faults x rate x extra cost / cost of time) / rate, or at once.
+
+    Faults are a Poisson number, each is found after an exponential time of that `rate`, and one
+    that is found after the release costs `extra_cost` more than one that is found before.
+
+    Source: Okumoto and Goel, "Optimum release time for software systems based on reliability and
+    cost criteria", Journal of Systems and Software 1, 1980.
+    """
+    found_worth = _positive("faults", faults) * _positive("rate", rate)
+    found_worth *= _positive("extra_cost", extra_cost)
+    return max(0.0, math.log(found_worth / _positive("cost_per_time", cost_per_time)) / rate)

@@ -7,21 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from models import System, stages
-from models.cli import STAGES, main
+from models import System, incidents, soak, stages
+from models.cli import SEVERITIES, STAGES, main
 
 
 def decouple(*words):
     return CliRunner().invoke(main, [str(word) for word in words], prog_name="decouple")
 
 
-@pytest.mark.parametrize("words", [[], ["check"], ["run"], ["draw"], ["presets"]])
+@pytest.mark.parametrize("words", [[], ["check"], ["run"], ["draw"], ["presets"], ["gate"]])
 def test_help(words):
     result = decouple(*words, "--help")
     assert result.exit_code == 0
@@ -36,6 +37,10 @@ def test_help_loads_nothing_heavy():
 
 def test_stages_are_those_of_the_road():
     assert tuple(stages.ROAD) == STAGES
+
+
+def test_severities_are_those_of_a_log():
+    assert incidents.SEVERITIES == SEVERITIES
 
 
 def test_check():
@@ -129,6 +134,67 @@ def test_draw(tmp_path):
     assert ElementTree.parse(path).getroot().tag.endswith("svg")
     assert [one.name for one in tmp_path.iterdir()] == ["shop.svg"]
     assert decouple("draw", "shop").output.startswith("<svg")
+
+
+SOAK = ["gate", "invented", "--from", "2025-02-03", "--to", "2025-05-04"]
+
+
+def test_gate():
+    result = decouple(*SOAK)
+    expected = soak.gate(soak.Step(), incidents.read("invented", "2025-02-03", "2025-05-04"))
+    assert result.exit_code == 0
+    assert result.output.startswith(f"{expected.answer.upper()}\n\n{expected.reason}\n\n")
+    assert "2025-02-03 to 2025-05-04: 3 incidents from major on, 5 milder not counted" in (
+        result.output
+    )
+    rows = [line.rsplit("  ", 1) for line in result.output.splitlines() if "rate" in line[:36]]
+    assert ["break-even rate", "one in 70 days"] in [[one.strip() for one in row] for row in rows]
+
+
+def test_gate_json_says_what_is_assumed():
+    words = {
+        "--defects": 4, "--defects-cv": 0.5, "--rate-per-day": 0.03, "--rate-cv": 0,
+        "--undo-shared": 1, "--undo-apart": 50, "--gain-per-day": 0.1, "--horizon-days": 800,
+        "--counts-from": "minor",
+    }  # fmt: skip
+    result = decouple(*SOAK, "--json", *(word for pair in words.items() for word in pair))
+    found = json.loads(result.output)
+    assert list(found["assumed"].values()) == [4, 0.5, 0.03, 0, 1, 50, 0.1, 800]
+    assert (found["from"], found["to"], found["days"]) == ("2025-02-03", "2025-05-04", 91)
+    assert (found["found"], found["not_counted"], found["answer"]) == (8, 0, "wait")
+    assert found["break_even_per_day"] == pytest.approx(0.1 / 49)
+    cheap = json.loads(decouple(*SOAK, "--json", "--undo-apart", 1).output)
+    assert cheap["answer"] == "go" and cheap["break_even_per_day"] is None
+
+
+def test_gate_without_an_end_ends_today(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("date,severity\n")
+    found = json.loads(decouple("gate", path, "--from", date.today(), "--json").output)
+    assert (found["days"], found["found"], found["answer"]) == (1, 0, "wait")
+    assert found["clean_days"] > 0
+    plain = decouple("gate", path, "--from", date.today()).output
+    assert "In 1 day no defect came to light." in plain and "not counted" not in plain
+
+
+def test_gate_waits_where_the_log_refutes_what_is_believed():
+    result = decouple(*SOAK, "--counts-from", "minor", "--defects", 0.2)
+    assert result.output.startswith("WAIT\n")
+    assert "Believe in more, then ask again." in result.output
+    lines = [line.split("  ") for line in result.output.splitlines()]
+    assert ["more days without a defect until go", "-"] in [[ln[0], ln[-1].strip()] for ln in lines]
+
+
+def test_every_line_of_a_log_that_cannot_be_used_is_named(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("date,severity\n2025-02-30,major\n2025-02-11,mayor\n2025-02-12,major\n")
+    result = decouple("gate", path, "--from", "2025-02-03", "--to", "2025-05-04")
+    assert result.exit_code == 2
+    assert result.output == (
+        f"{path}, line 2: date: '2025-02-30' was found; expected a day that exists, as YYYY-MM-DD\n"
+        f"{path}, line 3: severity: 'mayor' was found; expected one of minor, major, critical; "
+        "did you mean 'major'?\n"
+    )
 
 
 @pytest.fixture
@@ -252,6 +318,21 @@ def test_an_interrupted_run_says_so_and_prints_nothing():
         (["draw", "shop", "-o", "/nowhere/at/all.svg"], "'/nowhere/at/all.svg': cannot be written"),
         (["draw", "shop", "-o", ""], "'': cannot be written"),
         (["draw", "shop", "-o", "."], "'.': cannot be written"),
+        (
+            ["gate", "shop.csv", "--from", "2025-02-03"],
+            "shop.csv: no such file; expected a CSV file",
+        ),
+        (["gate", "invented"], "Missing option '--from'"),
+        (
+            ["gate", "invented", "--from", "3 Feb"],
+            "from: '3 Feb' was found; expected a day as YYYY",
+        ),
+        ([*SOAK[:4], "--to", "2999-01-01"], "to: 2999-01-01 was found, which is in the future"),
+        ([*SOAK, "--counts-from", "majr"], "expected one of minor, major, critical; did you mean"),
+        ([*SOAK, "--defects", "0"], "--defects: '0' was found; expected a number from 0.01 to 200"),
+        ([*SOAK, "--rate-cv", "nan"], "--rate-cv: 'nan' was found; expected a number from 0 to 3"),
+        ([*SOAK, "--undo-apart", "much"], "--undo-apart: 'much' was found; expected a number from"),
+        ([*SOAK, "--horizon-days", "60"], "expected at most the horizon, 60 days; set the horizon"),
         (["chekc", "shop"], "No such command 'chekc'"),
     ],
 )
