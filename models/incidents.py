@@ -38,6 +38,10 @@ class InvalidLog(ValueError):
             faults = (*faults[:MAX_FAULTS], f"log: {more} more faults; put these right first")
         super().__init__("\n".join(faults))
 
+    def _render_traceback_(self):
+        """What a notebook shows: the sentences, since no code is at fault."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 @dataclass(frozen=True)
 class Incident:

@@ -150,13 +150,13 @@ class Step:
         return self.defects_cv**-2
 
     def left(self, days: Any, found: Any) -> Any:
-        """Expected number of defects still hidden after `found` in so many days (arrays).
+        """Expected number of defects still to come to light, until the horizon (arrays).
 
-        The mean is gamma again, by conjugacy: shape + found, and its rate grows by the share of
-        the defects that would have come to light.
+        After `found` in so many days the mean is gamma again, by conjugacy: shape + found, and its
+        rate grows by the share of the defects that would have come to light.
         """
         mean = (self._shape + found) / (self._shape / self.defects + self.shown(days))
-        return mean * self.hidden(days)
+        return mean * (self.shown(self.horizon_days) - self.shown(days))
 
     def exposure_days(self, days: Any) -> Any:
         """How many days at a constant rate say as much about today's rate (array)."""
@@ -220,7 +220,7 @@ def plan(step: Step) -> Plan:
         logs = ways + size * np.log1p(-share[day]) + special.xlogy(number, share[day])
         return np.exp(logs)
 
-    go = step.undo_apart_team_days * (size / weight[:, None]) * (shown[-1] - shown)[:, None]
+    go = step.undo_apart_team_days * step.left(days[:, None], counts)
     wait = np.full_like(go, inf)
     best = go[-1]
     shared = step.undo_shared_team_days * number[:, 0]
@@ -273,12 +273,13 @@ def certain(step: Step, confidence: float = CONFIDENCE) -> NDArray[Any]:
 class Roads:
     """Simulated futures: which road each defect lies on, and the day on which it comes to light.
 
-    A defect that comes to light within day 3 is known at its end: its `day` is 3. Ordered by road
+    `mean` is the mean number of defects by road, which nobody on the road knows. A defect that comes to light within day 3 is known at its end: its `day` is 3. Ordered by road
     and day; those that come to light after the horizon are left out.
     """
 
     step: Step
     number: int
+    mean: NDArray[Any]
     road: NDArray[Any]
     day: NDArray[Any]
 
@@ -329,7 +330,8 @@ def roads(step: Step, number: int, seed: int) -> Roads:
     """So many independent futures of a step."""
     random = np.random.default_rng(seed)
     shape = step._shape
-    defects = random.poisson(random.gamma(shape, step.defects / shape, number))
+    mean = random.gamma(shape, step.defects / shape, number)
+    defects = random.poisson(mean)
     rates = np.full(defects.sum(), step.rate_per_day)
     if step.rate_cv:
         squared = step.rate_cv**2
@@ -340,7 +342,7 @@ def roads(step: Step, number: int, seed: int) -> Roads:
     seen = day <= step.horizon_days
     road, day = road[seen], day[seen].astype(np.int64)
     order = np.lexsort((day, road))
-    return Roads(step, number, road[order], day[order])
+    return Roads(step, number, mean, road[order], day[order])
 
 
 # The gate

@@ -142,10 +142,7 @@ def test_left_after_having_found_so_many(found):
     futures = soak.roads(STEP, 200_000, seed=3)
     days = 45
     seen = futures.found(days)
-    until = replace(STEP, horizon_days=STEP.horizon_days)
-    late = (futures.defects - seen)[seen == found]
-    share = (until.shown(until.horizon_days) - until.shown(days)) / until.hidden(days)
-    agrees(late, STEP.left(days, found) * share)
+    agrees((futures.defects - seen)[seen == found], STEP.left(days, found))
     believed = STEP.found(days)
     assert abs((seen == found).mean() - believed.pmf(found)) <= 3 * math.sqrt(
         believed.pmf(found) / len(seen)
@@ -163,12 +160,22 @@ def test_the_posterior_is_bayes_theorem(found):
 
     whole = integrate.quad(joint, 0, 200, limit=500)[0]
     mean = integrate.quad(lambda m: m * joint(m), 0, 200, limit=500)[0] / whole
-    assert STEP.left(days, found) == pytest.approx(mean * STEP.hidden(days), rel=1e-6)
+    later = STEP.shown(STEP.horizon_days) - STEP.shown(days)
+    assert STEP.left(days, found) == pytest.approx(mean * later, rel=1e-6)
     today = STEP.rate(days, found)
     assert today.mean() == pytest.approx(mean * STEP.shown_per_day(days), rel=1e-6)
     bound = today.ppf(0.95) / STEP.shown_per_day(days)
     assert integrate.quad(joint, 0, bound, limit=500)[0] / whole == pytest.approx(0.95, rel=1e-5)
     assert STEP.found(days).pmf(found) == pytest.approx(whole, rel=1e-6)
+
+
+def test_the_posterior_is_right_as_often_as_it_says():
+    """Of the simulated futures with just so many found, 95 % have a rate below the 95 % bound."""
+    futures = soak.roads(STEP, 200_000, seed=6)
+    for days, found in ((30, 0), (90, 2)):
+        rates = futures.mean[futures.found(days) == found] * STEP.shown_per_day(days)
+        covered = (rates <= STEP.rate(days, found).ppf(0.95)).mean()
+        assert abs(covered - 0.95) <= 3 * math.sqrt(0.05 * 0.95 / len(rates)) < 0.01
 
 
 def test_its_limit_is_the_rule_of_three():
@@ -229,6 +236,15 @@ def test_other_rules_cost_more(rule):
 def test_a_clean_log_alone_needs_three_times_the_break_even():
     first = soak.certain(STEP).tolist().index(0)
     assert first == math.ceil(-math.log(0.05) / STEP.break_even_per_day)
+
+
+def test_certainty_from_the_log_alone_never_pays():
+    """In every future in which it is reached before the horizon it costs more than none at all."""
+    futures = soak.roads(STEP, 5000, seed=8)
+    when, cost = futures.follow(soak.certain(STEP))
+    reached = when < STEP.horizon_days
+    assert reached.mean() > 0.5
+    assert (cost > futures.fixed(0))[reached].all()
 
 
 def test_what_is_found_makes_everybody_wait_longer():
