@@ -397,14 +397,14 @@ def presets(as_json):
 )
 @click.option(
     "--defects",
-    type=Amount(0.01, 200),
+    type=Amount(0.01, 50),
     default=3.0,
     show_default=True,
     help="Hidden defects that are believed in before anything is seen, mean.",
 )
 @click.option(
     "--defects-cv",
-    type=Amount(0.05, 3),
+    type=Amount(0.05, 2),
     default=1.0,
     show_default=True,
     help="How unsure that is, as a coefficient of variation.",
@@ -418,7 +418,7 @@ def presets(as_json):
 )
 @click.option(
     "--rate-cv",
-    type=Amount(0, 3),
+    type=Amount(0, 2),
     default=0.7,
     show_default=True,
     help="How much that differs between defects, as a coefficient of variation.",

@@ -167,8 +167,8 @@ class Step:
         """Posterior of the rate at which defects come to light today, 1/day: a frozen gamma."""
         return stats.gamma(self._shape + found, scale=1 / self.exposure_days(days))
 
-    def found(self, days: float) -> Any:
-        """The number of defects found by then, as believed beforehand: negative binomial."""
+    def found(self, days: Any) -> Any:
+        """The number of defects found by then, as believed beforehand: negative binomial (array)."""
         weight = self._shape / self.defects
         return stats.nbinom(self._shape, weight / (weight + self.shown(days)))
 
@@ -205,35 +205,38 @@ def plan(step: Step) -> Plan:
     days = np.arange(last + 1)
     shape, shown = step._shape, step.shown(days)
     weight = shape / step.defects + shown
-    most = int(step.found(last).ppf(1 - 1e-9)) + 1
-    counts = np.arange(most + 1)
+    reach = np.maximum(step.found(days).ppf(1 - 1e-9), 1).astype(int)  # hardly ever more are found
+    counts = np.arange(reach[-1] + 1)
 
     # P(so many more come to light on the next day | found so far): negative binomial again.
     share = np.diff(shown) / weight[1:]
-    more = int(stats.nbinom(shape + most, 1 - share[0]).ppf(1 - 1e-12)) + 1
-    size = shape + counts
-    number = np.arange(more + 1)[:, None]
-    ways = special.gammaln(size + number) - special.gammaln(size) - special.gammaln(number + 1)
-
-    def chances(day):
-        """A row for each number that may come, a column for each found so far."""
-        logs = ways + size * np.log1p(-share[day]) + special.xlogy(number, share[day])
-        return np.exp(logs)
+    more = stats.nbinom(shape + reach[:-1], 1 - share).ppf(1 - 1e-12).astype(int) + 1
+    number = np.arange(more.max() + 1)
+    log_gamma = special.gammaln(shape + np.arange(len(counts) + more.max()))
+    log_factorial = special.gammaln(number + 1)
 
     go = step.undo_apart_team_days * step.left(days[:, None], counts)
     wait = np.full_like(go, inf)
     best = go[-1]
-    shared = step.undo_shared_team_days * number[:, 0]
     for day in range(last - 1, -1, -1):
-        # Beyond the last column the cost is all but a straight line.
-        beyond = best[-1] + (best[-1] - best[-2]) * np.arange(1, more + 1)
-        later = sliding_window_view(np.append(best, beyond), more + 1)
-        expected = np.einsum("nk,kn->k", chances(day), later + shared)
-        wait[day] = step.gain_team_days_per_day + expected
+        found, come = counts[: reach[day] + 1, None], number[: more[day] + 1]
+        ways = sliding_window_view(log_gamma, len(come))[: len(found)] - log_gamma[found]
+        logs = ways - log_factorial[come] + (shape + found) * np.log1p(-share[day])
+        chance = np.exp(logs + special.xlogy(come, share[day]))
+        later = sliding_window_view(_extended(best, len(found) + len(come)), len(come))
+        cost = step.undo_shared_team_days * come + later[: len(found)]
+        expected = step.gain_team_days_per_day + (chance * cost).sum(axis=1)
+        wait[day] = _extended(expected, len(counts))
         best = np.minimum(go[day], wait[day])
     rather_wait = wait < go
     go_most = np.where(rather_wait.any(axis=1), rather_wait.argmax(axis=1) - 1, ALWAYS)
     return Plan(go, wait, go_most)
+
+
+def _extended(values: NDArray[Any], length: int) -> NDArray[Any]:
+    """At least so many values: beyond the last one they lie on a straight line, or nearly so."""
+    beyond = np.arange(1, max(0, length - len(values)) + 1)
+    return np.append(values, values[-1] + (values[-1] - values[-2]) * beyond)
 
 
 def after(step: Step, days: int) -> NDArray[Any]:
@@ -460,7 +463,10 @@ def per(rate_per_day: float) -> str:
     """A rate in words that can be imagined: one in so many days."""
     if rate_per_day == inf:
         return "any rate"
-    return f"one in {_plain(1 / rate_per_day)} days" if rate_per_day > 0 else "none at all"
+    if rate_per_day <= 0:
+        return "none at all"
+    days = _plain(1 / rate_per_day)
+    return "one a day" if days == "1" else f"one in {days} days"
 
 
 def _plain(number: float) -> str:

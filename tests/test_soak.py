@@ -342,7 +342,7 @@ def test_the_gate_refuses_what_it_cannot_judge():
 @pytest.mark.parametrize(
     ("rate", "words"),
     [(1 / 70, "one in 70 days"), (1 / 1234, "one in 1,234 days"), (2.5, "one in 0.4 days"),
-     (0.0, "none at all"), (math.inf, "any rate")],
+     (1.0, "one a day"), (0.0, "none at all"), (math.inf, "any rate")],
 )  # fmt: skip
 def test_a_rate_in_words(rate, words):
     assert soak.per(rate) == words

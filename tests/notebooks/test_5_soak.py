@@ -147,7 +147,7 @@ def test_a_log_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"defects": 0.0}, "defects: 0.0 was found; expected a number from 0.01 to 200"),
+        ({"defects": 0.0}, "defects: 0.0 was found; expected a number from 0.01 to 50"),
         ({"mature_defects": 4.0}, "mature_defects: 4.0 was given; expected less than defects, 3.0"),
         ({"cheap_undo_team_days": 40.0}, "cheap_undo_team_days: 40.0 .* less than undo_apart"),
         ({"habit_days": 2000}, "habit_days: 2000 was given; expected less than horizon_days, 1095"),
