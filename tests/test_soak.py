@@ -238,6 +238,13 @@ def test_a_clean_log_alone_needs_three_times_the_break_even():
     assert first == math.ceil(-math.log(0.05) / STEP.break_even_per_day)
 
 
+def test_who_is_unsure_may_wait_to_learn_where_no_fixed_soak_pays():
+    unsure, sure = (replace(STEP, defects=0.68, defects_cv=cv) for cv in (2.0, 0.5))
+    assert unsure.best_days == sure.best_days == 0
+    assert soak.plan(unsure).go_most[0] == -1 < soak.plan(sure).go_most[0]
+    assert soak.plan(unsure).cost_team_days < unsure.cost_team_days(0)
+
+
 def test_certainty_from_the_log_alone_never_pays():
     """In every future in which it is reached before the horizon it costs more than none at all."""
     futures = soak.roads(STEP, 5000, seed=8)
