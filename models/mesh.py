@@ -582,6 +582,18 @@ class Canary:
             open_ = open_[~accepts & ~rejects]
         return sizes, rejected, failures
 
+    def walk(self, failing: float, seed: int) -> NDArray[np.int64]:
+        """One test, request by request: rows of (requests, failures) from its start to its end."""
+        test, draws = self.sequential, np.random.default_rng([seed, 15])
+        requests = failures = 0
+        path = [(0, 0)]
+        while -test.h1 < failures - test.s * requests < test.h2:
+            requests += 1
+            if draws.random() < failing:
+                failures += 1
+                path.append((requests, failures))
+        return np.array([*path, (requests, failures)], np.int64)
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -648,8 +660,9 @@ class Cascade:
     patience_ms: float = 1000.0
     calls: str = "hang"
 
-    def system(self, policy: Mapping[str, Any] | None) -> System:
+    def system(self, policy: Mapping[str, Any]) -> System:
         """The system; `policy` is what the mesh says of every call."""
+        counted = {"timeout_ms": 1e9}  # a limit that is never reached, so that tries are counted
         here = {"infrastructure": "here"}
         work = {"mean_ms": self.work_ms}
         bank = {"service": "bank", "work": {"mean_ms": self.bank_ms}}
@@ -677,11 +690,11 @@ class Cascade:
                     "buy": {"rate_per_s": self.buy_per_s, "root": front | {"then": [payment]}},
                 },
                 "outages": [down],
-                **({"mesh": dict(policy)} if policy else {}),
+                "mesh": counted | dict(policy),
             }
         )
 
-    def run(self, policy: Mapping[str, Any] | None, seed: int) -> Run:
+    def run(self, policy: Mapping[str, Any], seed: int) -> Run:
         """One run over the time before, during and after."""
         until_s = self.from_s + self.down_s + self.after_s
         requests = ceil(1.05 * (self.look_per_s + self.buy_per_s) * until_s + 200)
@@ -691,7 +704,8 @@ class Cascade:
         """Shares of the requests that were answered well and within `patience_ms`.
 
         `bystanders`: of those that look while the bank hangs; `buyers_after`: of those that buy in
-        the time after it; `buyers_before`: in the time before.
+        the time after it; `buyers_before`: in the time before. `asked`: calls to the bank that were
+        let through, a request to buy.
         """
         rows = run.requests
         assert rows is not None  # keep="requests" is the default
@@ -706,7 +720,8 @@ class Cascade:
         for key, (flow, start_s, end_s) in spans.items():
             chosen = (rows.flow == flow) & rows.arrived_ms.between(1000 * start_s, 1000 * end_s)
             shares[key] = float(well[chosen].mean())
-        return shares
+        tried = run.steps.set_index("step").tried["bank"]
+        return shares | {"asked": float(tried / (rows.flow == "buy").sum())}
 
 
 def tower(layers: int, policy: Mapping[str, Any], errors: float = 1.0) -> System:
