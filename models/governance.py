@@ -46,12 +46,12 @@ class Regime:
 
     def __post_init__(self):
         for name in ("changes_per_year", "rule_changes_per_year", "gate_days"):
-            _between(name, getattr(self, name), 0, inf)
+            between(name, getattr(self, name), 0, inf)
         for name in ("breaks", "reviewed", "finds"):
-            _between(name, getattr(self, name), 0, 1)
-        _above("corrected_days", self.corrected_days)
+            between(name, getattr(self, name), 0, 1)
+        above("corrected_days", self.corrected_days)
         if self.enforced_days is not None:
-            _above("enforced_days", self.enforced_days)
+            above("enforced_days", self.enforced_days)
 
     @property
     def own_per_day(self) -> float:
@@ -76,7 +76,7 @@ class Regime:
         p = c / (b+c) and k is 1 or 0, `at_first`. Enforced every T days, each system at its own
         hour: (1 - exp(-bm)) / (bT) + k (1 - m/T) exp(-bm), where m is the smaller of t and T.
         """
-        _between("days", days, 0, inf, closed=True)
+        between("days", days, 0, inf, closed=True)
         broken = self.own_per_day + self.rule_per_day
         if self.enforced_days is None:
             total = broken + 1 / self.behind_days
@@ -94,7 +94,7 @@ class Regime:
         changing, c that of correcting and n systems: (c/(b+c))^n times (r/(b+c)) B(r/(b+c), n+1).
         Enforced every T days, all at the same hour: (1 - exp(-(nb+r)T)) / ((nb+r)T).
         """
-        _count("systems", systems)
+        whole("systems", systems)
         own, rule = self.own_per_day, self.rule_per_day
         if self.enforced_days is not None:
             hazard = (systems * own + rule) * self.enforced_days
@@ -127,8 +127,8 @@ def drift(
     the same for every regime of one seed. A machine comes to each system at an hour of its own, or
     to all at the same one (`together`), which changes no share but how many keep it at once.
     """
-    _count("systems", systems)
-    _count("runs", runs)
+    whole("systems", systems)
+    whole("runs", runs)
     days = np.asarray(days, float)
     if days.ndim != 1 or not len(days) or not (days >= 0).all():
         raise ValueError("days: expected a list of at least one time, each 0 or more")
@@ -160,11 +160,11 @@ def platform_days(
     Apart, each of `systems` runs all `parts` at `part_days` each. In common, the parts are run
     once, the mesh itself costs `common_days`, and every system `join_days` to stay connected.
     """
-    _count("systems", systems)
-    _count("parts", parts)
+    whole("systems", systems)
+    whole("parts", parts)
     for name, value in (("part_days", part_days), ("join_days", join_days),
                         ("common_days", common_days)):  # fmt: skip
-        _between(name, value, 0, inf)
+        between(name, value, 0, inf)
     return systems * parts * part_days, parts * part_days + common_days + systems * join_days
 
 
@@ -193,12 +193,14 @@ def _last(times: NDArray[np.floating], days: NDArray[np.floating]) -> NDArray[np
     return np.stack([np.where(times <= day, times, -np.inf).max(axis=-1) for day in days], axis=-1)
 
 
-def _above(name: str, value: float) -> None:
+def above(name: str, value: float) -> None:
+    """Refuse a number that is not above 0."""
     if not 0 < value < inf:
         raise ValueError(f"{name}: {value!r} was given; expected a number above 0")
 
 
-def _between(name: str, value: float, low: float, high: float, closed: bool = False) -> None:
+def between(name: str, value: float, low: float, high: float, closed: bool = False) -> None:
+    """Refuse a number outside of these bounds; an infinite one is allowed only if `closed`."""
     if not (low <= value < high or (value == high and (closed or high < inf))):
         expected = (
             f"a number of at least {low:g}" if high == inf else f"a number from {low:g} to {high:g}"
@@ -206,6 +208,7 @@ def _between(name: str, value: float, low: float, high: float, closed: bool = Fa
         raise ValueError(f"{name}: {value!r} was given; expected {expected}")
 
 
-def _count(name: str, value: int, least: int = 1) -> None:
+def whole(name: str, value: int, least: int = 1) -> None:
+    """Refuse what is no whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}: {value!r} was given; expected a whole number from {least} on")

@@ -21,7 +21,7 @@ from scipy.stats import binom, poisson
 
 from models import theory
 from models.experiment import Run, simulate
-from models.governance import Regime, _above, _between, _count, drift
+from models.governance import Regime, above, between, whole, drift
 from models.system import System
 
 # Alerts on the error budget
@@ -53,7 +53,7 @@ class Alert:
 
     def threshold(self, objective: float) -> float:
         """The share of failed requests at which it rings; `objective` is a share such as 0.999."""
-        _between("objective", objective, 0, 1)
+        between("objective", objective, 0, 1)
         return self.burn * (1 - objective)
 
     def detection_hours(self, failing: float, objective: float, before: float = 0.0) -> float:
@@ -119,7 +119,7 @@ def ringing(
     failures are Poisson. Before the first step nothing had failed, so that the first window of
     each alert sees too little: leave it out.
     """
-    _above("rate_per_s", rate_per_s)
+    above("rate_per_s", rate_per_s)
     draws = np.random.default_rng([seed, 10])
     failures = draws.poisson(rate_per_s * step_s * failing, (runs, len(failing)))
     total = np.concatenate(
@@ -188,13 +188,13 @@ class Search:
     failed_per_s: float = 1.0
 
     def __post_init__(self):
-        _between("coverage", self.coverage, 0, 1)
+        between("coverage", self.coverage, 0, 1)
         for name in ("alert_minutes", "complaint_minutes", "hand_off_minutes"):
-            _between(name, getattr(self, name), 0, inf)
-        _count("traces", self.traces)
+            between(name, getattr(self, name), 0, inf)
+        whole("traces", self.traces)
         if not 0 < self.sampling <= 1:
             raise ValueError(f"sampling: {self.sampling!r} was given; expected a share above 0")
-        _above("failed_per_s", self.failed_per_s)
+        above("failed_per_s", self.failed_per_s)
 
     @property
     def traces_minutes(self) -> float:
@@ -435,7 +435,7 @@ def outages_longer(hours: float) -> float:
 
     Beyond the published quantiles, the nearest of them.
     """
-    _above("hours", hours)
+    above("hours", hours)
     return 1 - float(np.interp(log(hours), np.log(list(OUTAGE_HOURS.values())), list(OUTAGE_HOURS)))
 
 
@@ -453,12 +453,12 @@ class Authority:
     restarts_per_day: float = 0.5
 
     def __post_init__(self):
-        _above("life_hours", self.life_hours)
+        above("life_hours", self.life_hours)
         if not 0 < self.renewed_at <= 1:
             raise ValueError(
                 f"renewed_at: {self.renewed_at!r} was given; expected a share above 0, at most 1"
             )
-        _between("restarts_per_day", self.restarts_per_day, 0, inf)
+        between("restarts_per_day", self.restarts_per_day, 0, inf)
 
     @property
     def slack_hours(self) -> float:
@@ -514,7 +514,7 @@ class Canary:
     beta: float = 0.05
 
     def __post_init__(self):
-        _above("rate_per_s", self.rate_per_s)
+        above("rate_per_s", self.rate_per_s)
         if not 0 < self.weight <= 1:
             raise ValueError(
                 f"weight: {self.weight!r} was given; expected a share above 0, at most 1"
@@ -609,13 +609,13 @@ class Schedule:
     threshold: int = 10
 
     def __post_init__(self):
-        _above("interval_s", self.interval_s)
-        _above("step", self.step)
+        above("interval_s", self.interval_s)
+        above("step", self.step)
         if not self.step <= self.most <= 1:
             raise ValueError(
                 f"most: {self.most!r} was given; expected from step, {self.step}, to 1"
             )
-        _count("threshold", self.threshold)
+        whole("threshold", self.threshold)
 
     @property
     def promote_minutes(self) -> float:
@@ -729,7 +729,7 @@ def tower(layers: int, policy: Mapping[str, Any], errors: float = 1.0) -> System
 
     The mesh's policy is that of each of the `layers` calls. Nobody waits for a worker.
     """
-    _count("layers", layers)
+    whole("layers", layers)
     step: dict[str, Any] = {"service": f"s{layers}", "work": {"mean_ms": 1}, "errors": errors}
     for layer in range(layers - 1, -1, -1):
         step = {"service": f"s{layer}", "work": {"mean_ms": 1}, "then": [step]}
