@@ -21,7 +21,7 @@ from scipy.stats import binom, poisson
 
 from models import theory
 from models.experiment import Run, simulate
-from models.governance import Regime, above, between, whole, drift
+from models.governance import Regime, above, between, drift, whole
 from models.system import System
 
 # Alerts on the error budget
