@@ -3,15 +3,12 @@
 In the order of the chapter: alerts on the error budget and the search for the owner of a fault
 (`Alert`, `Search`); encryption everywhere (`plain_share`, `PROXIES`, `meshed`, `Authority`); canary
 releases (`Canary`, `Schedule`); circuit breakers (`Cascade`, `tower`).
-
-`meshed` charges for proxies by making every round trip longer: the one place to change where an
-engine knows of proxies itself.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, exp, inf, log, sqrt
+from math import ceil, exp, inf, log
 from typing import Any
 
 import numpy as np
@@ -380,11 +377,6 @@ class Proxy:
             return 0.0
         return self.p90_ms * exp(self._sigma**2 / 2 - self._sigma * float(special.ndtri(0.9)))
 
-    @property
-    def deviation_ms(self) -> float:
-        """Its standard deviation."""
-        return self.mean_ms * sqrt(np.expm1(self._sigma**2))
-
     def vcpu(self, system: System) -> float:
         """Processors that the proxies of a system need; a message counts as one call."""
         handled = sum(load.handled_per_s for load in system.loads().values())
@@ -402,24 +394,13 @@ PROXIES = {
 
 
 def meshed(system: System, proxy: Proxy) -> System:
-    """The system with a proxy in every call and message: pure, and only the network changes.
+    """The system with proxies in every call: pure, and what its mesh says otherwise stays.
 
-    Every round trip grows by the proxies' time in mean and in variance.
+    Their processor time is a part of the latency as it was measured, so it is not charged again.
     """
-    if proxy.mean_ms == 0:
-        return system
     data = system.to_dict()
-    network = data.setdefault("network", {})
-
-    def longer(link: dict[str, Any], key: str, rtt_ms: float, jitter_cv: float) -> None:
-        link[key] = rtt_ms + proxy.mean_ms
-        deviation = sqrt((rtt_ms * jitter_cv) ** 2 + proxy.deviation_ms**2)
-        link["jitter_cv"] = deviation / link[key]
-
-    longer(network, "within_ms", system.network.within_ms, system.network.jitter_cv)
-    for link, said in zip(system.network.between, network.get("between", ()), strict=True):
-        longer(said, "rtt_ms", link.rtt_ms, link.jitter_cv)
-    return System.model_validate(data)
+    charged = {"hop_ms": proxy.mean_ms, "cpu_ms": 0.0}
+    return System.model_validate(data | {"mesh": (data.get("mesh") or {}) | {"proxy": charged}})
 
 
 # The certificate authority
