@@ -45,7 +45,7 @@ test: lint book  ## build the book and prove it (installs Debian's Chromium wher
 		  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } || \
 		{ echo 'The tests need Chromium or Google Chrome and none could be installed: on Debian,'; \
 		  echo 'apt-get install chromium; elsewhere, make CHROMIUM=/path/to/it test'; exit 2; }
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: .venv/installed .venv-bench/installed  ## measure the engines; kept for the page Status
 	$(BIN)/python tests/bench/run.py --others .venv-bench/bin/python --out book/benchmarks.json
