@@ -4,8 +4,10 @@ The closed forms are fluid limits (rates in messages a second, times in seconds)
 waiting times of M/M/1 and M/M/c.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf, sqrt
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +17,14 @@ from models import theory
 from models.experiment import simulate
 from models.system import System
 
+NOTHING_MORE: Mapping[str, Any] = MappingProxyType({})
+
 
 def pipeline(
     rate_per_s: float = 200.0,
     produce_ms: float = 4.0,
     consume_ms: float = 20.0,
-    producers: int = 96,
+    producers: int | str = 96,
     consumers: int = 8,
     within_ms: float = 0.5,
     distance_ms: float | None = None,
@@ -28,6 +32,10 @@ def pipeline(
     partitions: int | None = None,
     edge: str = "broker here",
     burst: tuple[float, float, float] | None = None,
+    broker: Mapping[str, Any] = NOTHING_MORE,
+    consumer: Mapping[str, Any] = NOTHING_MORE,
+    ledger_errors: float | None = None,
+    outages: Sequence[Mapping[str, Any]] = (),
 ) -> System:
     """A producer whose requests each start one piece of work at a consumer.
 
@@ -35,18 +43,19 @@ def pipeline(
     producer) or "broker there" (beside the consumer). `distance_ms` is the round trip between the
     two sides; None puts everything on one infrastructure. `burst` is (from_s, length_s, factor):
     the rate is multiplied by the factor for that long. Work is exponential, `ack_ms` is fixed.
+
+    `broker`, `consumer` and `outages` say more about the broker "events", about the consumer's step
+    and about what goes down, as in a system's file. With `ledger_errors` the consumer, when its own
+    work is committed, calls a ledger beside it that breaks off with this chance.
     """
     edges = ("call", "broker here", "broker there")
     if edge not in edges:
         raise ValueError(f"edge: {edge!r} was given; expected one of {edges}")
     there = "here" if distance_ms is None else "there"
+    step: dict = {"service": "consumer", "work": {"mean_ms": consume_ms}, **consumer}
     flow: dict = {
         "rate_per_s": rate_per_s,
-        "root": {
-            "service": "producer",
-            "work": {"mean_ms": produce_ms},
-            "then": [{"service": "consumer", "work": {"mean_ms": consume_ms}}],
-        },
+        "root": {"service": "producer", "work": {"mean_ms": produce_ms}, "then": [step]},
     }
     system: dict = {
         "name": "Producer and consumer",
@@ -57,16 +66,21 @@ def pipeline(
             "consumer": {"infrastructure": there, "workers": consumers},
         },
         "flows": {"order": flow},
+        "outages": list(outages),
     }
+    if ledger_errors is not None:
+        system["services"]["ledger"] = {"infrastructure": there, "workers": "unlimited"}
+        step["then"] = [{"service": "ledger", "errors": ledger_errors}]
     if distance_ms is not None:
         system["network"]["between"] = [{"ends": ["here", there], "rtt_ms": distance_ms}]
     if edge != "call":
-        flow["root"]["then"][0]["via"] = "events"
+        step["via"] = "events"
         system["brokers"] = {
             "events": {
                 "infrastructure": "here" if edge == "broker here" else there,
                 "ack": {"distribution": "deterministic", "mean_ms": ack_ms},
                 "partitions": partitions,
+                **broker,
             }
         }
     if burst is not None:
@@ -145,6 +159,18 @@ def pooled_wait_ms(rate_per_s: float, work_ms: float, workers: int) -> float:
     return float(theory.mmc(rate_per_s / 1000.0, 1.0 / work_ms, workers).mean_wait)
 
 
+def mixed_wait_ms(rate_per_s: float, work_ms: float, shares: Sequence[float]) -> float:
+    """Mean wait where each worker gets its share of the messages: a mixture of M/M/1 queues.
+
+    Poisson messages that are split at random stay Poisson (Kingman 1993). Infinite if the worker
+    with the largest share is overloaded.
+    """
+    if max(shares) * rate_per_s * work_ms / 1000.0 >= 1.0:
+        return inf
+    rates = np.array(shares) * rate_per_s / 1000.0
+    return float(np.dot(shares, theory.mm1(rates, 1.0 / work_ms).mean_wait))
+
+
 def lane_shares(partitions: int, workers: int) -> list[float]:
     """Each busy worker's share of the messages: partition modulo workers, uniform keys."""
     _positive(partitions=partitions, workers=workers)
@@ -152,17 +178,69 @@ def lane_shares(partitions: int, workers: int) -> list[float]:
     return [len(range(lane, partitions, lanes)) / partitions for lane in range(lanes)]
 
 
-def partitioned_wait_ms(rate_per_s: float, work_ms: float, workers: int, partitions: int) -> float:
-    """Mean wait when each worker reads its own partitions: a mixture of M/M/1 queues.
+def key_shares(system: System, workers: int) -> list[float]:
+    """Each busy worker's share of the messages, where their keys decide on the partition."""
+    shares = np.diff(system.brokers["events"].partition_shares(), prepend=0.0)
+    lanes = min(len(shares), workers)
+    return [float(shares[lane::lanes].sum()) for lane in range(lanes)]
 
-    Poisson messages that are split at random stay Poisson (Kingman 1993). Infinite if the worker
-    with the most partitions is overloaded.
+
+def partitioned_wait_ms(rate_per_s: float, work_ms: float, workers: int, partitions: int) -> float:
+    """Mean wait when each worker reads its own partitions and all partitions get the same share."""
+    return mixed_wait_ms(rate_per_s, work_ms, lane_shares(partitions, workers))
+
+
+# Buffers that end: the producer's, the broker's, the consumer's
+
+
+def full_after_s(rate_per_s: float, buffer: int) -> float:
+    """Seconds without a broker until a producer's buffer of so many messages is full."""
+    _positive(rate_per_s=rate_per_s, buffer=buffer)
+    return buffer / rate_per_s
+
+
+def blocked_s(since_fall_s: np.ndarray, full_s: float, down_s: float) -> np.ndarray:
+    """Response of who comes so long after the broker fell: nothing while there is room, then it
+    waits until the broker is back. Fluid limit; the producer's own work is left out.
     """
-    shares = lane_shares(partitions, workers)
-    if max(shares) * rate_per_s * work_ms / 1000.0 >= 1.0:
-        return inf
-    rates = np.array(shares) * rate_per_s / 1000.0
-    return float(np.dot(shares, theory.mm1(rates, 1.0 / work_ms).mean_wait))
+    waits = (since_fall_s >= full_s) & (since_fall_s < down_s)
+    return np.where(waits, down_s - since_fall_s, 0.0)
+
+
+def lost_in_a_fall(
+    acks: str, rate_per_s: float, replication_ms: float, down_s: float
+) -> tuple[float, float]:
+    """Mean messages that are lost, and requests that are refused, each time the broker falls.
+
+    Acknowledged and not yet copied are rate x replication time on average (Little's law). Who
+    waits for no acknowledgement also loses what is sent while the broker is down; who does is
+    refused then.
+    """
+    waiting = rate_per_s * replication_ms / 1000.0
+    meanwhile = rate_per_s * down_s
+    return {
+        "none": (waiting + meanwhile, 0.0),
+        "leader": (waiting, meanwhile),
+        "all": (0.0, meanwhile),
+    }[acks]
+
+
+def lost_share(rate_per_s: float, capacity_per_s: float) -> float:
+    """Share of the messages that an overloaded consumer loses once retention has run out."""
+    _positive(rate_per_s=rate_per_s, capacity_per_s=capacity_per_s)
+    return max(0.0, 1.0 - capacity_per_s / rate_per_s)
+
+
+def prefetch_busy(window: int, work_ms: float, rtt_ms: float, exponential: bool = False) -> float:
+    """Share of its time that a consumer works which always has messages to fetch, `window` at once.
+
+    Constant work: `theory.prefetch`. Exponential work: the window is a closed network of one
+    server and a delay (machine repair), whose busy share depends on the mean of the delay alone
+    (Baskett, Chandy, Muntz, Palacios 1975).
+    """
+    if exponential:
+        return 1.0 - float(theory.machine_repair(window, rtt_ms, work_ms)[0])
+    return float(theory.prefetch(window, work_ms, rtt_ms / 2).busy)
 
 
 # Small experiments of this chapter
@@ -207,6 +285,65 @@ def measured_drain_s(path: pd.DataFrame, burst_ends_s: float, level: float) -> f
     """Seconds from the end of the burst until the backlog is first at most `level`."""
     after = path[(path.time_s >= burst_ends_s) & (path.backlog <= level)]
     return float(after.time_s.iloc[0] - burst_ends_s) if len(after) else inf
+
+
+def filled_after_s(rows: pd.DataFrame, from_ms: float, to_ms: float, buffer: int) -> float:
+    """Seconds from the fall of the broker until as many messages were buffered as there is room.
+
+    `rows`: the requests of a run whose producer is done once its message is in its buffer.
+    """
+    buffered = np.sort(rows.replied_ms[rows.replied_ms.between(from_ms, to_ms)])
+    return (buffered[buffer - 1] - from_ms) / 1000.0 if len(buffered) >= buffer else inf
+
+
+def batches(rows: pd.DataFrame) -> tuple[float, float]:
+    """Mean messages in a batch, and mean time in the producer's buffer in ms.
+
+    `rows`: requests of a producer without work of its own that waits for a broker which answers at
+    once; then all messages of a batch are answered in the same instant.
+    """
+    waited = rows.replied_ms - rows.arrived_ms
+    return len(rows) / rows.replied_ms.nunique(), float(waited.mean())
+
+
+def at_prefetch(
+    window: int, work_ms: float, rtt_ms: float, distribution: str, requests: int, seed: int
+) -> tuple[float, float]:
+    """One consumer with more messages than it can do: share busy, mean wait in its memory in ms.
+
+    The k-th message leaves the broker when the one `window` before it has been acknowledged, so
+    that its wait is what the distance of their completions has beyond a round trip and the work.
+    """
+    system = pipeline(
+        rate_per_s=2000.0 / work_ms,
+        produce_ms=0.0,
+        producers="unlimited",
+        consumers=1,
+        within_ms=0.0,
+        ack_ms=0.0,
+        distance_ms=rtt_ms,
+        broker={"prefetch": window},
+        consumer={"work": {"mean_ms": work_ms, "distribution": distribution}},
+    )
+    rows = simulate(system, requests, seed, warmup=0).requests
+    assert rows is not None  # keep="requests" is the default
+    completed = np.sort(rows.completed_ms)[requests // 10 :]
+    busy = work_ms * (len(completed) - 1) / (completed[-1] - completed[0])
+    cycle = (completed[-window:].sum() - completed[:window].sum()) / (len(completed) - window)
+    return float(busy), float(cycle - rtt_ms - work_ms)
+
+
+def deliveries(steps: pd.DataFrame) -> dict[str, float]:
+    """Of a run's steps: times that a message was delivered, work done twice, and set aside, each
+    per message.
+    """
+    step = steps.set_index("step").loc["consumer"]
+    messages = step.handled - step.redelivered
+    return {
+        "delivered": step.handled / messages,
+        "duplicates": step.duplicates / messages,
+        "dead": step.dead / messages,
+    }
 
 
 def mean_and_half_width(values: Sequence[float]) -> tuple[float, float]:
