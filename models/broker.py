@@ -260,11 +260,15 @@ def consumer_wait(
 def through_a_burst(
     system: System, until_s: float, requests: int, seed: int, step_s: float = 1.0
 ) -> pd.DataFrame:
-    """One run: messages not yet processed, and the producer's mean response, second by second.
+    """One run, as `path_of` tells it."""
+    return path_of(simulate(system, requests, seed, warmup=0).requests, until_s, step_s)
+
+
+def path_of(rows: pd.DataFrame | None, until_s: float, step_s: float = 1.0) -> pd.DataFrame:
+    """Of a run's requests: messages not yet processed, and the producer's mean response.
 
     Columns time_s, backlog, response_ms (of the requests that arrived in the step before time_s).
     """
-    rows = simulate(system, requests, seed, warmup=0).requests
     assert rows is not None  # keep="requests" is the default
     edges_ms = 1000.0 * np.arange(0.0, until_s + step_s, step_s)
     arrived = np.searchsorted(np.sort(rows.arrived_ms), edges_ms, "right")
@@ -337,12 +341,12 @@ def deliveries(steps: pd.DataFrame) -> dict[str, float]:
     """Of a run's steps: times that a message was delivered, work done twice, and set aside, each
     per message.
     """
-    step = steps.set_index("step").loc["consumer"]
-    messages = step.handled - step.redelivered
+    step = steps.set_index("step").loc["consumer"].to_dict()
+    messages = step["handled"] - step["redelivered"]
     return {
-        "delivered": step.handled / messages,
-        "duplicates": step.duplicates / messages,
-        "dead": step.dead / messages,
+        "delivered": step["handled"] / messages,
+        "duplicates": step["duplicates"] / messages,
+        "dead": step["dead"] / messages,
     }
 
 
