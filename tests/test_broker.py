@@ -101,3 +101,182 @@ def test_bad_input_is_named():
         broker.mean_and_half_width([1.0])
     with pytest.raises(InvalidSystem, match="workers"):
         broker.pipeline(consumers=0)
+
+
+# The edges: buffers that end, and what is delivered again
+
+REPLICATIONS = 8
+
+
+def each_run(measure):
+    """Means over independent runs, and three standard errors, of each number of `measure`."""
+    found = np.array([measure(7 + (run << 32)) for run in range(REPLICATIONS)])
+    return found.mean(axis=0), 3 * found.std(axis=0, ddof=1) / math.sqrt(REPLICATIONS)
+
+
+def broken(outage, seed, requests=12_000, **changes):
+    return simulate(broker.pipeline(outages=[outage], **changes), requests, seed, warmup=0)
+
+
+@pytest.mark.parametrize("buffer", [500, 2000])
+def test_a_full_buffer_blocks_the_producer_until_the_broker_is_back(buffer):
+    down = {"brokers": ["events"], "from_ms": 10_000, "for_ms": 20_000}
+
+    def one(seed):
+        rows = broken(down, seed, broker={"producers": {"buffer": buffer}}).requests
+        worst = (rows.replied_ms - rows.arrived_ms).max() / 1000
+        return broker.filled_after_s(rows, 10_000, 30_000, buffer), worst
+
+    full_s = broker.full_after_s(200, buffer)
+    (filled, worst), error = each_run(one)
+    assert filled == pytest.approx(full_s, abs=error[0])
+    assert worst == pytest.approx(20 - full_s, abs=error[1] + 0.05)  # and its own work
+
+
+def test_a_buffer_that_holds_the_outage_blocks_nobody():
+    down = {"brokers": ["events"], "from_ms": 10_000, "for_ms": 20_000}
+    rows = broken(down, 1, broker={"producers": {"buffer": 5000}}).requests
+    assert broker.filled_after_s(rows, 10_000, 30_000, 5000) == math.inf
+    assert (rows.replied_ms - rows.arrived_ms).max() < 100
+    assert rows.completed_ms.notna().all()
+
+
+def test_blocked_is_who_comes_between_full_and_back():
+    assert broker.blocked_s(np.array([-1.0, 5, 10, 25, 30]), 10, 30).tolist() == [0, 0, 20, 5, 0]
+
+
+@pytest.mark.parametrize("acks", ["none", "leader", "all"])
+def test_lost_and_refused_in_a_fall_as_by_formula(acks):
+    down = {"brokers": ["events"], "from_ms": 10_000, "for_ms": 2_000}
+    log = {"acks": acks, "replication": {"mean_ms": 100}}
+
+    def one(seed):
+        step = broken(down, seed, 4000, broker=log).steps.set_index("step").loc["consumer"]
+        return step.vanished, step.lost
+
+    expected = broker.lost_in_a_fall(acks, 200, 100, 2)
+    found, error = each_run(one)
+    assert (np.abs(found - expected) <= error).all()
+
+
+def test_retention_loses_what_the_fluid_says():
+    """Load 1.25 and 20 s of retention: from 100 s on a fifth is lost."""
+
+    def one(seed):
+        short = broker.pipeline(consume_ms=50.0, broker={"retention_ms": 20_000})
+        rows = simulate(short, 60_000, seed, warmup=0).requests
+        lost = rows.completed_ms.isna()
+        first = rows.replied_ms[lost].min() / 1000 + 20
+        return first, lost[rows.replied_ms > 100_000].mean()
+
+    (first, share), error = each_run(one)
+    assert first == pytest.approx(broker.retention_lasts_hours(200, 160, 20), abs=error[0] + 2)
+    assert share == pytest.approx(broker.lost_share(200, 160), abs=error[1])
+    assert broker.lost_share(100, 160) == 0
+
+
+@pytest.mark.parametrize(
+    ("rate", "size", "batch", "delay_ms"),
+    [(100.0, 16, 10.8965213203, 53.4459421), (20.0, 10, 2.999943588, None)],
+)
+def test_batches_against_published_values(rate, size, batch, delay_ms):
+    """Structure of Paolieri et al., MASCOTS 2025: linger of 100 ms, Poisson messages."""
+    alone = broker.pipeline(
+        rate_per_s=rate,
+        produce_ms=0.0,
+        producers="unlimited",
+        within_ms=0.0,
+        ack_ms=0.0,
+        consume_ms=0.0,
+        broker={"producers": {"batch": size, "linger_ms": 100.0, "waits": True}},
+    )
+    found, error = each_run(
+        lambda seed: broker.batches(simulate(alone, 20_000, seed, warmup=0).requests)
+    )
+    assert found[0] == pytest.approx(batch, abs=error[0])
+    if delay_ms is not None:
+        assert found[1] == pytest.approx(delay_ms, abs=error[1])
+
+
+@pytest.mark.parametrize(
+    ("window", "work_ms", "busy", "wait_ms"),
+    [(1, 4.0, 0.038, 0.0), (26, 4.0, 1.0, 0.0), (51, 4.0, 1.0, 100.0), (26, 40.0, 1.0, 900.0)],
+)
+def test_prefetch_against_published_values(window, work_ms, busy, wait_ms):
+    """RabbitMQ, "Some queuing theory", 2012; one way 50 ms."""
+    found = broker.at_prefetch(window, work_ms, 100.0, "deterministic", 2000, 1)
+    assert found[0] == pytest.approx(busy, abs=5e-4)
+    assert found[1] == pytest.approx(wait_ms, abs=1e-6)
+    assert found[0] == pytest.approx(broker.prefetch_busy(window, work_ms, 100.0), rel=1e-3)
+
+
+@pytest.mark.parametrize("window", [5, 26, 40])
+def test_prefetch_with_varying_work_is_a_closed_network(window):
+    found, error = each_run(
+        lambda seed: broker.at_prefetch(window, 4.0, 100.0, "exponential", 5000, seed)
+    )
+    by_formula = broker.prefetch_busy(window, 4.0, 100.0, exponential=True)
+    assert found[0] == pytest.approx(by_formula, abs=error[0])
+    assert by_formula < broker.prefetch_busy(window, 4.0, 100.0)
+
+
+@pytest.mark.parametrize("skew", [0.0, 0.75])
+def test_skewed_keys_wait_as_the_mixture_says(skew):
+    keys = {"keys": {"count": 1000, "skew": skew}}
+    system = broker.pipeline(consume_ms=24.0, partitions=8, broker=keys)
+    shares = broker.key_shares(system, 8)
+    assert sum(shares) == pytest.approx(1)
+    assert max(shares) == pytest.approx(system.brokers["events"].largest_share(8))
+    mean, half_width = broker.consumer_wait(system, replications=10, requests=40_000, seed=3)
+    expected = broker.mixed_wait_ms(200, 24.0, shares)
+    assert mean == pytest.approx(expected, abs=3 * half_width / 2.26)
+    assert broker.mixed_wait_ms(200, 24.0, [0.25, 0.75]) == math.inf
+
+
+@pytest.mark.parametrize("what", [{"consumers": [["events", "consumer"]]}, {"services": ["consumer"]}])  # fmt: skip
+def test_who_stands_still_works_off_what_came_meanwhile(what):
+    still = {**what, "from_ms": 10_000, "for_ms": 20_000}
+
+    def one(seed):
+        run = broken(still, seed, 16_000, partitions=8)
+        path = broker.path_of(run.requests, 75.0, 0.25)
+        return (
+            path.set_index("time_s").backlog[30.0],
+            broker.measured_drain_s(path, 30.0, 200),
+            run.steps.redelivered.sum(),
+        )
+
+    (backlog, drain_s, again), error = each_run(one)
+    assert backlog == pytest.approx(200 * 20, abs=error[0] + 16)  # and what was there before
+    assert drain_s == pytest.approx(20 - 1, abs=error[1] + 1)  # down to 200 of them
+    assert (again > 0) == ("services" in what)
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+def test_deliveries_duplicates_and_dead_letters(idempotent):
+    repeating = broker.pipeline(
+        ledger_errors=0.2,
+        consumer={"idempotent": idempotent},
+        broker={"max_deliveries": 3},
+    )
+
+    def one(seed):
+        return tuple(broker.deliveries(simulate(repeating, 10_000, seed).steps).values())
+
+    (delivered, duplicates, dead), error = each_run(one)
+    assert delivered == pytest.approx(1 + 0.2 + 0.04, abs=error[0])
+    assert duplicates == pytest.approx(0.0 if idempotent else 0.24, abs=error[1])
+    assert dead == pytest.approx(0.008, abs=error[2])
+
+
+def test_a_mirror_costs_its_lag_and_the_producer_nothing():
+    near, mirrored = (
+        simulate(broker.pipeline(distance_ms=300.0, broker=more), 2000, 1).requests
+        for more in (
+            {},
+            {"mirrors": {"there": {"lag": {"mean_ms": 50, "distribution": "deterministic"}}}},
+        )
+    )
+    assert (near.replied_ms == mirrored.replied_ms).all()
+    later = mirrored.completed_ms - near.completed_ms
+    assert later.to_numpy() == pytest.approx(50 + 0.25)  # all by the same, so the queue is the same
