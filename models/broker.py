@@ -286,7 +286,11 @@ def path_of(rows: pd.DataFrame | None, until_s: float, step_s: float = 1.0) -> p
 
 
 def measured_drain_s(path: pd.DataFrame, burst_ends_s: float, level: float) -> float:
-    """Seconds from the end of the burst until the backlog is first at most `level`."""
+    """Seconds from the end of the burst until the backlog is first at most `level`; infinite if it
+    never is, or if there is no such level because there is no spare capacity.
+    """
+    if level == inf:
+        return inf
     after = path[(path.time_s >= burst_ends_s) & (path.backlog <= level)]
     return float(after.time_s.iloc[0] - burst_ends_s) if len(after) else inf
 

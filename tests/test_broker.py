@@ -92,6 +92,13 @@ def test_a_burst_piles_up_and_drains_as_the_fluid_says():
     assert drained == pytest.approx(broker.drain_s(200, 400, 3, 60), rel=0.15)
 
 
+def test_a_drain_is_measured_to_a_level_that_exists():
+    path = broker.path_of(simulate(broker.pipeline(), 2000, 1, warmup=0).requests, 8.0)
+    assert broker.measured_drain_s(path, 2.0, level=1000) == 0
+    assert broker.measured_drain_s(path, 2.0, level=-1) == math.inf
+    assert broker.measured_drain_s(path, 2.0, level=math.inf) == math.inf
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="edge: 'email'"):
         broker.pipeline(edge="email")

@@ -13,6 +13,16 @@ def test_other_parameters_move_the_right_things_the_right_way(tmp_path):
         distance_ms=100.0,
         burst_factor=4.0,
         consumers=10,
+        buffer=4000,
+        replication_ms=100.0,
+        linger_ms=20.0,
+        skew=0.5,
+        standstill_s=20.0,
+        prefetch_work_ms=10.0,
+        ledger_errors=0.3,
+        max_deliveries=2,
+        lag_ms=20.0,
+        overload=2.0,
         replications=3,
         requests=5000,
     )
@@ -28,6 +38,27 @@ def test_other_parameters_move_the_right_things_the_right_way(tmp_path):
     assert other["largest-change"] == 0
     assert other["wait-pooled"] < book["wait-pooled"]
 
+    assert other["full-fluid"] == 20 == 2 * book["full-fluid"]
+    assert other["full"] == pytest.approx(20, abs=1) != pytest.approx(book["full"], abs=1)
+    assert other["worst-blocked"] == pytest.approx(10, abs=1)
+    assert other["calm"] == pytest.approx(book["calm"], rel=0.1)  # done once it is in the buffer
+    assert other["lost-by-leader-formula"] == pytest.approx(20)
+    assert other["lost-by-leader"] > 2 * book["lost-by-leader"]
+    assert other["linger-batch"] > book["linger-batch"]
+    assert other["linger-delay"] > book["linger-delay"]
+    assert other["retention-lasts"] < book["retention-lasts"]
+    assert other["lost-share"] == pytest.approx(50, abs=3) and book["lost-share"] < 20
+    assert other["skewed-load"] < book["skewed-load"]
+    assert other["still-peak"] == pytest.approx(4000, rel=0.1)
+    assert other["still-drain"] < book["still-drain"]
+    assert (other["window"], other["window-double"]) == (11, 21)
+    assert other["busy-at-one"] == pytest.approx(100 / 11, rel=0.01)
+    assert other["memory-wait"] == pytest.approx(100, abs=0.01)
+    assert other["duplicates"] == pytest.approx(0.3, abs=0.05)
+    assert other["dead"] == pytest.approx(9, abs=1.5)
+    assert (other["mirror-response"], book["mirror-response"]) == (0, 0)
+    assert other["mirror-completion"] == pytest.approx(20.25, abs=2)
+
 
 def test_without_spare_capacity_the_verdict_changes(tmp_path):
     found = golden.run(
@@ -40,4 +71,25 @@ def test_without_spare_capacity_the_verdict_changes(tmp_path):
         requests=3000,
     )
     assert found["claims"]["async-own-pace"]["holds"] == "does not hold here"
-    assert found["values"]["drain-fluid"]["text"].startswith("∞")
+    for key in ("drain-fluid", "still-drain-fluid", "still-drain"):
+        assert found["values"][key]["text"].startswith("∞")
+
+
+def test_a_buffer_that_holds_the_outage_never_fills(tmp_path):
+    found = golden.run(
+        "3-broker",
+        tmp_path,
+        buffer=10_000,
+        linger_ms=0.0,
+        ledger_errors=0.0,
+        replication_ms=0.0,
+        replications=2,
+        requests=2000,
+        wait_requests=4000,
+    )
+    assert found["values"]["full"]["text"].startswith("∞")
+    other = golden.values(found)
+    assert other["worst-blocked-fluid"] == 0
+    assert other["worst-blocked"] < 0.2  # the producer's own work, and nothing else
+    assert (other["linger-batch"], other["linger-delay"]) == (1, 0)
+    assert (other["duplicates"], other["dead"], other["lost-by-leader"]) == (0, 0, 0)
