@@ -10,7 +10,7 @@ flow if only what comes after the answer needs it.
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, inf
 from typing import Any
@@ -215,7 +215,8 @@ class Faults:
             if ("broker", broker) in used:
                 add(f"broker {broker}", self.broker_per_year, self.broker_hours, brokers=(broker,))
         common = self.beta * self.infrastructure_per_year
-        for reached, share in self._reached(places, requests_at(system)):
+        spread = self.waves, self.wave_hours, self.detect_hours
+        for reached, share in wave_reach(places, requests_at(system), *spread):
             more = f" stopped after {len(reached)} of {len(places)}"
             name = CHANGES + more * (len(reached) < len(places))
             add(name, share * common, self.infrastructure_hours, infrastructures=tuple(reached))
@@ -223,18 +224,25 @@ class Faults:
             add(name, per_year, hours, infrastructures=tuple(places))
         return system.model_copy(update={"outages": tuple(outages)})
 
-    def _reached(self, places, requests) -> Iterator[tuple[list[str], float]]:
-        """The infrastructures that a bad change reaches, and how often it reaches just these.
+def wave_reach(
+    places: Sequence[str],
+    requests: Mapping[str, float],
+    waves: int,
+    wave_hours: float,
+    detect_hours: float,
+) -> Iterator[tuple[list[str], float]]:
+    """The infrastructures that a bad change reaches, and how often it reaches just these.
 
-        The time until it is noticed is exponential, so each further wave is begun with the same
-        probability; a Poisson process is split by it into independent ones (Kingman 1993).
-        """
-        waves = min(self.waves, len(places))
-        order = sorted(places, key=lambda place: requests.get(place, 0.0))
-        groups = np.array_split(np.array(order, dtype=object), waves)
-        begun = [exp(-number * self.wave_hours / self.detect_hours) for number in range(waves)]
-        for number, (here, further) in enumerate(zip(begun, [*begun[1:], 0.0], strict=True), 1):
-            yield list(np.concatenate(groups[:number])), here - further
+    It goes to a part of `places` at a time, those with the fewest requests first. The time until it
+    is noticed is exponential, so each further wave is begun with the same probability; a Poisson
+    process is split by it into independent ones (Kingman 1993).
+    """
+    waves = min(waves, len(places))
+    order = sorted(places, key=lambda place: requests.get(place, 0.0))
+    groups = np.array_split(np.array(order, dtype=object), waves)
+    begun = [exp(-number * wave_hours / detect_hours) for number in range(waves)]
+    for number, (here, further) in enumerate(zip(begun, [*begun[1:], 0.0], strict=True), 1):
+        yield list(np.concatenate(groups[:number])), here - further
 
 
 def needs(system: System) -> dict[str, tuple[set, set]]:

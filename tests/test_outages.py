@@ -119,9 +119,8 @@ def test_beta_moves_failures_and_adds_none(designs):
     detect_hours=st.floats(0.1, 100),
 )
 def test_waves_stop_changes_and_lose_none(waves, wave_hours, detect_hours):
-    faults = Faults(beta=1, waves=waves, wave_hours=wave_hours, detect_hours=detect_hours)
     places = [f"place {number}" for number in range(6)]
-    reached = list(faults._reached(places, {}))
+    reached = list(outages.wave_reach(places, {}, waves, wave_hours, detect_hours))
     assert sum(share for _, share in reached) == pytest.approx(1)
     if 6 % waves == 0:
         mean = sum(share * len(where) / 6 for where, share in reached)
@@ -132,7 +131,7 @@ def test_waves_stop_changes_and_lose_none(waves, wave_hours, detect_hours):
 def test_the_first_wave_goes_where_the_fewest_requests_are(designs):
     system = designs["own brokers"]
     at = outages.requests_at(system)
-    first, _ = next(Faults(beta=1, waves=4)._reached(list(system.infrastructures), at))
+    first, _ = next(outages.wave_reach(list(system.infrastructures), at, 4, 24.0, 1.0))
     assert first == [min(at, key=at.get)]
 
 
