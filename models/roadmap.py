@@ -186,12 +186,22 @@ def road(system: System, terms: Terms | None = None) -> tuple[dict[str, System],
     found = {"synchronous": here}
     try:
         found["asynchronous"] = here = stages.asynchronous(here)
-        here = stages.separated(here, rtt_ms=terms.rtt_ms, jitter_cv=terms.jitter_cv)
+        here = _apart(here, terms)
     except stages.StageError as error:
         return found, str(error)
     found["separated"] = here
     found["meshed"] = found["governed"] = System.model_validate(here.to_dict() | {"mesh": mesh})
     return found, ""
+
+
+def _apart(system: System, terms: Terms) -> System:
+    """What is reached by messages alone moves; if nothing is, whole teams that nobody calls."""
+    try:
+        return stages.separated(system, rtt_ms=terms.rtt_ms, jitter_cv=terms.jitter_cv)
+    except stages.StageError:
+        if stages.unowned(system):
+            raise
+        return outages.apart(system, terms.rtt_ms)
 
 
 def main_flow(system: System) -> str:
@@ -586,7 +596,8 @@ def _to_separated(walk: Walk) -> Iterator[Gate]:
     yield Gate(stage, "calls that cross a border", f"{torn}", "0", not torn)
     yield _target(walk, stage, "completion_p99_ms", terms.completion_target_ms)
     said = soak_gate(walk)
-    seen = f"{said.answer} after {said.days:,} days and {terms.found:,} defects"
+    days = f"{said.days:,} day{'s' * (said.days != 1)}"
+    seen = f"{said.answer} after {days} with {terms.found:,} defect{'s' * (terms.found != 1)}"
     yield Gate(stage, "what the soak has shown (chapter 5)", seen, "go", said.answer == "go")
 
 
