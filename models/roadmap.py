@@ -311,7 +311,7 @@ def drift(n: int, stage: str, terms: Terms) -> float:
     """
     kept = regime(stage, terms).all_keeping(n)
     if stage == "governed":
-        kept *= exp(-terms.rule_changes_per_year * terms.rollout_hours / YEAR_HOURS)
+        kept *= exp(-regime(stage, terms).rule_per_day * terms.rollout_hours / 24)
     return 1 - kept
 
 

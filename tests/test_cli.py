@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from models import System, incidents, soak, stages
+from models import System, incidents, roadmap, soak, stages
 from models.cli import SEVERITIES, STAGES, main
 
 
@@ -22,7 +22,9 @@ def decouple(*words):
     return CliRunner().invoke(main, [str(word) for word in words], prog_name="decouple")
 
 
-@pytest.mark.parametrize("words", [[], ["check"], ["run"], ["draw"], ["presets"], ["gate"]])
+@pytest.mark.parametrize(
+    "words", [[], ["check"], ["run"], ["draw"], ["presets"], ["gate"], ["road"]]
+)
 def test_help(words):
     result = decouple(*words, "--help")
     assert result.exit_code == 0
@@ -284,6 +286,42 @@ def test_a_closed_pipe_is_no_fault_to_talk_about():
     assert process.returncode == 1
 
 
+QUICK = ["--runs", 2, "--requests", 2000, "--years", 5]
+
+
+def test_the_road_of_a_system():
+    result = decouple("road", "shop", *QUICK)
+    assert result.exit_code == 0
+    for words in (*roadmap.STAGES, "response, mean (ms)", "to governed", "gate to", "+-"):
+        assert words in result.output
+    data = json.loads(decouple("road", "shop", "--json", *QUICK).output)
+    assert data["assumed"] == vars(roadmap.Terms())
+    assert len(data["stages"]) == 5 * len(roadmap.MEASURES)
+    assert f"advice: go as far as {data['advice']['stage']}" in result.output
+    walked = roadmap.walk(System.load("shop"), runs=2, requests=2000, years=5)
+    for row, expected in zip(data["stages"], walked.table().itertuples(), strict=True):
+        assert row["value"] == pytest.approx(expected.value)
+
+
+def test_the_road_ends_where_a_step_cannot_be_taken(tmp_path):
+    path = tmp_path / "mine.yml"
+    path.write_text(System.load("shop").to_yaml().replace("deferrable: true", "deferrable: false"))
+    result = decouple("road", path, *QUICK)
+    assert result.exit_code == 0
+    assert "advice: go as far as synchronous. asynchronous: no step is marked" in result.output
+    path.write_text(System.load("shop").to_yaml().replace("team: customers", "team: null"))
+    data = json.loads(decouple("road", path, "--json", *QUICK).output)
+    assert data["advice"]["stage"] == "asynchronous"
+    owners = [g for g in data["gates"] if g["condition"] == "services without an owner"]
+    assert [(g["found"], g["passed"]) for g in owners] == [("2", False)]
+
+
+def test_what_is_assumed_moves_the_advice():
+    data = json.loads(decouple("road", "shop", "--json", "--assume", "soak_days=1", *QUICK).output)
+    assert data["advice"]["stage"] == "asynchronous"
+    assert data["assumed"]["soak_days"] == 1
+
+
 def test_an_interrupted_run_says_so_and_prints_nothing():
     process = as_process("run", "shop", "--requests", "1e9", stdout=subprocess.PIPE)
     time.sleep(4)
@@ -315,6 +353,14 @@ def test_an_interrupted_run_says_so_and_prints_nothing():
         (["run", "shop", "--replications", "0"], "--replications: '0' was found; expected"),
         (["run", "shop", "--engine", "simpi"], "did you mean 'simpy'?"),
         (["run", "shop", "--json", "--csv"], "expected one of them"),
+        (["road", "shpo"], "did you mean 'shop'?"),
+        (["road", "shop", "--assume", "soak"], "--assume: 'soak' was found; expected NAME=VALUE"),
+        (["road", "shop", "--assume", "soak_day=3"], "did you mean 'soak_days'?"),
+        (["road", "shop", "--assume", "waves=2.5"], "waves: '2.5' was given; expected a whole"),
+        (["road", "shop", "--assume", "spill=2"], "spill: 2.0 was given; expected a number from 0"),
+        (["road", "shop", "--assume", "preset=isto"], "preset: 'isto' was given; expected one of"),
+        (["road", "shop", "--assume", "soak_days=2000"], "soak_days: 2000 was given; expected at"),
+        (["road", "shop", "--runs", "1"], "--runs: '1' was found; expected a whole number from 2"),
         (["draw", "shop", "-o", "/nowhere/at/all.svg"], "'/nowhere/at/all.svg': cannot be written"),
         (["draw", "shop", "-o", ""], "'': cannot be written"),
         (["draw", "shop", "-o", "."], "'.': cannot be written"),
