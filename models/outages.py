@@ -224,6 +224,7 @@ class Faults:
             add(name, per_year, hours, infrastructures=tuple(places))
         return system.model_copy(update={"outages": tuple(outages)})
 
+
 def wave_reach(
     places: Sequence[str],
     requests: Mapping[str, float],
