@@ -630,6 +630,39 @@ def _finite(value):
     return None if isinstance(value, float) and math.isinf(value) else value
 
 
+@main.command()
+@file_argument
+@json_option
+def claims(file, as_json):
+    """Say what a system file decides about the claims of the road.
+
+    Some claims can be decided from the file: who needs whom, mean loads, what may move, and a short
+    simulation (5 runs of 20,000 requests, seed 1). The others depend on what no system file says;
+    they get no verdict, and the reason. The book's own verdicts stand on its page "Claims".
+    """
+    system = _system(file, None)
+    from models import publish, verdicts
+    from models.experiment import ExperimentError
+
+    with _told(ExperimentError):
+        found = verdicts.verdicts(system)
+    if as_json:
+        rows = [
+            {"id": each.id, "claim": publish.claims()[each.id]["claim"], "verdict": each.holds}
+            | {"evidence": each.evidence, "edge": each.edge}
+            for each in found
+        ]
+        click.echo(_json({"name": system.name, "claims": rows}))
+        return
+    click.echo(f"{system.name}\n")
+    for each in found:
+        click.echo(f"{each.id}: {each.holds or 'no verdict'}")
+        click.echo(f"  {publish.claims()[each.id]['claim']}")
+        for words in filter(None, (each.evidence, each.edge)):
+            click.echo(f"  - {words}")
+        click.echo()
+
+
 def _system(file, stage):
     from models import stages
     from models.system import InvalidSystem, System

@@ -17,6 +17,8 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from models import publish
+
 ROOT = Path(__file__).parent.parent
 FLAGS = ["-W", "-n", "--keep-going"]
 PAGE_LIMIT = 1_500_000  # bytes, beside the libraries that all pages share
@@ -132,7 +134,8 @@ def test_chapters_show_what_their_notebooks_published(site, pages):
             continue
         page = pages[chapter]
         assert page.select(".published-figure .chart, .published-figure .drawing"), chapter
-        assert page.select(".verdict .verdict-word") or path.stem == "1-saga", chapter
+        judged = page.select(".verdict .verdict-word")
+        assert judged or path.stem in ("1-saga", "trust"), chapter
         assert page.select("span.value"), chapter
 
 
@@ -186,6 +189,48 @@ def cells(page, name):
     """The rows of a table of a page, as text."""
     lines = page.select(f"table#tab-{name} tbody tr")
     return [[cell.get_text(" ", strip=True) for cell in line.find_all("td")] for line in lines]
+
+
+def test_the_page_of_the_claims_has_a_row_and_a_box_for_each(site, pages):
+    page = pages[site / "book" / "claims.html"]
+    there = publish.claims()
+    shown = cells(page, "claims")
+    assert {row[0] for row in shown} == {about["claim"] for about in there.values()}
+    assert len(shown) == len(there) == len(page.select(".verdict"))
+    assert [row[2] for row in shown] == sorted(row[2] for row in shown)
+    for id, about in there.items():
+        box = page.find(id=f"claim-{id}")
+        chapter = pages[site / "book" / f"{about['chapter']}.html"].find(id=f"claim-{id}")
+        for part in (".verdict-word", ".verdict-claim"):
+            assert box.select_one(part).text == chapter.select_one(part).text
+        for text in ("Evidence.", "The edge.", id):
+            assert text in box.text, id
+    counts = [row[1].split(" ", 1)[1] for row in shown]
+    for label in page.select("fieldset.claims-shown label")[1:]:
+        word, number = re.search(r". ([a-z ]+) \((\d+)\)", label.text).groups()
+        assert counts.count(word) == int(number)
+
+
+def test_the_introduction_shows_the_road_and_every_chapter(site, pages):
+    page = pages[site / "book" / "intro.html"]
+    assert page.select_one("figure#fig-road svg desc").text in page.get_text()
+    links = {link["href"] for link in page.select(".bd-article li a")}
+    for path in ROOT.glob("book/[0-9]-*.md"):
+        assert f"{path.stem}.html" in links
+
+
+def test_the_glossary_has_each_term_once_in_both_languages(site, pages):
+    page = pages[site / "book" / "glossary.html"]
+    terms = [term.get_text().strip("#").strip() for term in page.select("dl.glossary dt")]
+    assert len(terms) == len(set(terms)) == 2 * len(page.select("dl.glossary dd"))
+    assert all(re.search(r"[\u3040-\u9fff]", japanese) for japanese in terms[1::2])
+    assert not any(re.search(r"[\u3040-\u9fff]", english) for english in terms[::2])
+
+
+def test_the_references_list_every_entry(site, pages):
+    page = pages[site / "book" / "references.html"]
+    entries = re.findall(r"^@", (ROOT / "book" / "references.bib").read_text("utf-8"), re.M)
+    assert len(page.select(".citation .label, dl.citation dt")) == len(entries)
 
 
 def test_the_status_page_says_what_built_this_book(site, pages):
