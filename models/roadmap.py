@@ -687,7 +687,8 @@ def _number(value: float, unit: str = "", half_width: float = 0.0) -> str:
     if not isfinite(value):
         return "without end"
     decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    about = f" +- {half_width:.2g}" if half_width else ""
+    spread = f"{half_width:,.0f}" if half_width >= 10 else f"{half_width:.2g}"
+    about = f" +- {spread}" if half_width else ""
     return f"{value:,.{decimals}f}{about} {unit}".strip()
 
 
