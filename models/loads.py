@@ -82,7 +82,9 @@ def _flow(
         below = Outcomes(1.0, 0.0, 0.0)
         for child in children[entry.key]:
             reached[child.key] = 1.0 if step.in_parallel else below.ok
-            waits_ms = tries[child.key] * system._asked_ms(child, took[child.key])
+            published = child.mode == "message"  # once, however often it is delivered
+            waits_ms = system._asked_ms(child, took[child.key])
+            waits_ms *= 1.0 if published else tries[child.key]
             times_ms.append(reached[child.key] * (waits_ms + pauses_ms[child.key]))
             if child.mode != "message":
                 called.append(ends[child.key])
