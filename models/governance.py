@@ -85,7 +85,8 @@ class Regime:
         span = min(float(days), self.enforced_days)
         visited = -expm1(-broken * span) / broken if broken else span
         not_yet = 1 - span / self.enforced_days
-        return visited / self.enforced_days + at_first * not_yet * exp(-broken * span)
+        share = visited / self.enforced_days + at_first * not_yet * exp(-broken * span)
+        return min(share, 1.0)  # rounding may put it a little above
 
     def all_keeping(self, systems: int) -> float:
         """Probability that, in the long run, every one of `systems` keeps the rule at a moment.
