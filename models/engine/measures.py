@@ -98,8 +98,8 @@ class Measures:
             while number * self.series_ms <= next_ms and (self.under_way or arriving()):
                 busy = [0 if place is None else place.count for place in places]
                 waiting = [0 if place is None else len(place.put_queue) for place in places]
-                for number, part in enumerate(services):  # who waits for it to be up again
-                    waiting[number] += len(part.waiting)
+                for place, part in enumerate(services):  # who waits for it to be up again
+                    waiting[place] += len(part.waiting)
                 done = [list(counts) for counts in self.so_far]
                 self.series.append((number * self.series_ms, busy, waiting, done))
                 number += 1
