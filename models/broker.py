@@ -178,13 +178,6 @@ def lane_shares(partitions: int, workers: int) -> list[float]:
     return [len(range(lane, partitions, lanes)) / partitions for lane in range(lanes)]
 
 
-def key_shares(system: System, workers: int) -> list[float]:
-    """Each busy worker's share of the messages, where their keys decide on the partition."""
-    shares = np.diff(system.brokers["events"].partition_shares(), prepend=0.0)
-    lanes = min(len(shares), workers)
-    return [float(shares[lane::lanes].sum()) for lane in range(lanes)]
-
-
 def partitioned_wait_ms(rate_per_s: float, work_ms: float, workers: int, partitions: int) -> float:
     """Mean wait when each worker reads its own partitions and all partitions get the same share."""
     return mixed_wait_ms(rate_per_s, work_ms, lane_shares(partitions, workers))

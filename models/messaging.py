@@ -114,14 +114,10 @@ class Broker(Part):
         sums = list(accumulate(weights))
         return tuple(part / sums[-1] for part in sums)
 
-    def largest_share(self, consumers: float) -> float:
-        """The share of the messages that the busiest of so many consumers gets."""
+    def consumer_shares(self, consumers: float) -> list[float]:
+        """The share of the messages that each of so many consumers gets: partition modulo consumers."""
         partitions = self.partitions or 1
-        lanes = min(partitions, consumers)
-        shares = self.partition_shares()
-        if not shares:
-            return math.ceil(partitions / lanes) / partitions
-        of_lane = [0.0] * int(lanes)
-        for partition, (low, high) in enumerate(pairwise((0.0, *shares))):
-            of_lane[partition % int(lanes)] += high - low
-        return max(of_lane)
+        lanes = int(min(partitions, consumers))
+        ends = self.partition_shares() or [(i + 1) / partitions for i in range(partitions)]
+        shares = [high - low for low, high in pairwise((0.0, *ends))]
+        return [math.fsum(shares[lane::lanes]) for lane in range(lanes)]

@@ -496,7 +496,7 @@ class System(Part):
             broker, limit = self.brokers[name], self.services[service].workers
             workers = math.inf if limit == "unlimited" else limit
             if broker.partitions and held < workers:
-                busiest = held * broker.largest_share(workers)
+                busiest = held * max(broker.consumer_shares(workers))
                 if busiest >= 1:
                     yield (
                         f"brokers.{name}.partitions: with {broker.partitions} of them the busiest "

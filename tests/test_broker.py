@@ -231,9 +231,13 @@ def test_prefetch_with_varying_work_is_a_closed_network(window):
 def test_skewed_keys_wait_as_the_mixture_says(skew):
     keys = {"keys": {"count": 1000, "skew": skew}}
     system = broker.pipeline(consume_ms=24.0, partitions=8, broker=keys)
-    shares = broker.key_shares(system, 8)
+    log = system.brokers["events"]
+    shares = log.consumer_shares(8)
     assert sum(shares) == pytest.approx(1)
-    assert max(shares) == pytest.approx(system.brokers["events"].largest_share(8))
+    assert shares == pytest.approx(np.diff(log.partition_shares(), prepend=0.0))
+    assert sorted(log.consumer_shares(4)) == pytest.approx(
+        sorted(shares[lane] + shares[lane + 4] for lane in range(4))
+    )
     mean, half_width = broker.consumer_wait(system, replications=10, requests=40_000, seed=3)
     expected = broker.mixed_wait_ms(200, 24.0, shares)
     assert mean == pytest.approx(expected, abs=3 * half_width / 2.26)
@@ -287,3 +291,11 @@ def test_a_mirror_costs_its_lag_and_the_producer_nothing():
     assert (near.replied_ms == mirrored.replied_ms).all()
     later = mirrored.completed_ms - near.completed_ms
     assert later.to_numpy() == pytest.approx(50 + 0.25)  # all by the same, so the queue is the same
+
+
+def test_even_partitions_give_the_same_shares_by_both_ways():
+    for partitions, workers in ((12, 8), (8, 8), (3, 8), (7, 2)):
+        even = broker.pipeline(partitions=partitions).brokers["events"]
+        assert even.consumer_shares(workers) == pytest.approx(
+            broker.lane_shares(partitions, workers)
+        )

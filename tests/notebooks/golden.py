@@ -7,11 +7,13 @@ They prove that nothing moved, never that it is true. After a change that is mea
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import papermill
 import pytest
+import vl_convert
 
 from models import publish
 
@@ -58,6 +60,22 @@ def published(out: Path) -> dict[str, Any]:
         if kind == "chart" and "svg" in bundle[publish.MIME]:
             del found["charts"][key]["drawn"]  # how systems are drawn has tests of its own
     return json.loads(json.dumps(found))
+
+
+def texts(spec: dict[str, Any]) -> Iterator[str]:
+    """Every text that a chart shows when it is drawn."""
+
+    def below(node: Any) -> Iterator[str]:
+        if isinstance(node, list):
+            for part in node:
+                yield from below(part)
+        elif isinstance(node, dict):
+            if "text" in node:
+                yield str(node["text"])
+            for part in node.values():
+                yield from below(part)
+
+    return below(vl_convert.vegalite_to_scenegraph(spec))
 
 
 def same(found: Any, expected: Any, place: str = "") -> None:

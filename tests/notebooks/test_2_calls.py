@@ -6,25 +6,12 @@ from dataclasses import replace
 
 import golden
 import pytest
-import vl_convert
 from papermill.exceptions import PapermillExecutionError
 
 from models import calls, publish
 
 NAME = "2-calls"
 QUICK = {"replications": 3, "requests": 4000}
-
-
-def texts(node):
-    """Every text that a drawn chart shows."""
-    if isinstance(node, list):
-        for part in node:
-            yield from texts(part)
-    elif isinstance(node, dict):
-        if "text" in node:
-            yield str(node["text"])
-        for part in node.values():
-            yield from texts(part)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +32,7 @@ def test_the_sliders_say_what_the_model_says(as_in_the_book, setting):
         slider["value"] = setting.get(slider["name"], slider["value"])
     r, d, c, a = (slider["value"] for slider in spec["params"])
     chain = calls.Chain(rate_per_s=a, rtt_ms=r, depth=d, workers=c)
-    shown = list(texts(vl_convert.vegalite_to_scenegraph(spec)))
+    shown = list(golden.texts(spec))
     response = next(text for text in shown if re.fullmatch(r"[\d.]+ ms", text))
     assert float(response.split()[0]) == pytest.approx(chain.response_ms, rel=1e-9)
     said = next(text for text in shown if text.startswith("capacity"))
@@ -59,7 +46,7 @@ def test_the_sliders_know_when_the_queue_is_endless(as_in_the_book):
     for slider in chart["spec"]["params"]:
         if slider["name"] == "r":
             slider["value"] = 100
-    shown = list(texts(vl_convert.vegalite_to_scenegraph(chart["spec"])))
+    shown = list(golden.texts(chart["spec"]))
     assert any("an endless queue" in text for text in shown)
     assert not any(re.fullmatch(r"[\d.,]+ ms", text) for text in shown)
 

@@ -6,7 +6,6 @@ import re
 import golden
 import numpy as np
 import pytest
-import vl_convert
 from papermill.exceptions import PapermillExecutionError
 
 from models import ownership, publish
@@ -21,18 +20,6 @@ QUICK = {
 }
 
 
-def texts(node):
-    """Every text that a drawn chart shows."""
-    if isinstance(node, list):
-        for part in node:
-            yield from texts(part)
-    elif isinstance(node, dict):
-        if "text" in node:
-            yield str(node["text"])
-        for part in node.values():
-            yield from texts(part)
-
-
 def drawn(notebook, key, setting):
     """What a chart says with its sliders set so, in full digits, and where they stand."""
     chart = publish.outputs(notebook)["chart", key][publish.MIME]
@@ -40,7 +27,7 @@ def drawn(notebook, key, setting):
     spec = json.loads(in_full)
     for slider in spec["params"]:
         slider["value"] = setting.get(slider["name"], slider["value"])
-    shown = list(texts(vl_convert.vegalite_to_scenegraph(spec)))
+    shown = list(golden.texts(spec))
     return shown, {slider["name"]: slider["value"] for slider in spec["params"]}
 
 

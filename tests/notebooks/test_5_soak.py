@@ -5,25 +5,12 @@ import re
 
 import golden
 import pytest
-import vl_convert
 from papermill.exceptions import PapermillExecutionError
 
 from models import incidents, publish, soak
 
 NAME = "5-soak"
 QUICK = {"replications": 2000}
-
-
-def texts(node):
-    """Every text that a drawn chart shows."""
-    if isinstance(node, list):
-        for part in node:
-            yield from texts(part)
-    elif isinstance(node, dict):
-        if "text" in node:
-            yield str(node["text"])
-        for part in node.values():
-            yield from texts(part)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +32,7 @@ def test_the_sliders_say_what_the_model_says(as_in_the_book, other_book, setting
         slider["value"] = setting.get(slider["name"], slider["value"])
     m, r, d, g = (slider["value"] for slider in spec["params"])
     step = soak.Step(m, 1.0, r, rate_cv, 2.0, d, g, 1095)
-    shown = list(texts(vl_convert.vegalite_to_scenegraph(spec)))
+    shown = list(golden.texts(spec))
     said = next(text for text in shown if text.startswith("best"))
     best, lowest, at_once = said.split("|")
     if step.best_days > 0:

@@ -4,7 +4,6 @@ import re
 
 import golden
 import pytest
-import vl_convert
 from papermill.exceptions import PapermillExecutionError
 
 from models import outages, publish
@@ -22,21 +21,11 @@ QUICK = {
 def shown(notebook, chart, setting):
     """The texts of a chart at this setting of its sliders."""
 
-    def texts(node):
-        if isinstance(node, list):
-            for part in node:
-                yield from texts(part)
-        elif isinstance(node, dict):
-            if "text" in node:
-                yield str(node["text"])
-            for part in node.values():
-                yield from texts(part)
-
     spec = publish.outputs(notebook)["chart", chart][publish.MIME]["spec"]
     for slider in spec["params"]:
         slider["value"] = setting.get(slider["name"], slider["value"])
     found = {slider["name"]: slider["value"] for slider in spec["params"]}
-    return list(texts(vl_convert.vegalite_to_scenegraph(spec))), found
+    return list(golden.texts(spec)), found
 
 
 @pytest.mark.parametrize(

@@ -6,25 +6,12 @@ from dataclasses import replace
 
 import golden
 import pytest
-import vl_convert
 from papermill.exceptions import PapermillExecutionError
 
 from models import governance, mesh, publish
 
 NAME = "7-mesh"
 QUICK = {"runs": 60, "replications": 3}
-
-
-def texts(node):
-    """Every text that a drawn chart shows."""
-    if isinstance(node, list):
-        for part in node:
-            yield from texts(part)
-    elif isinstance(node, dict):
-        if "text" in node:
-            yield str(node["text"])
-        for part in node.values():
-            yield from texts(part)
 
 
 def shown(notebook, key, setting, forms):
@@ -37,7 +24,7 @@ def shown(notebook, key, setting, forms):
     for slider in spec["params"]:
         slider["value"] = setting.get(slider["name"], slider["value"])
     said = {}
-    for text in texts(vl_convert.vegalite_to_scenegraph(spec)):
+    for text in golden.texts(spec):
         if found := re.fullmatch(r"([a-z ]+): ([\d.e+-]+) (%|h)", text):
             said[found[1]] = float(found[2])
     return said, {slider["name"]: slider["value"] for slider in spec["params"]}

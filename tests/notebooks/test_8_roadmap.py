@@ -5,25 +5,12 @@ import re
 
 import golden
 import pytest
-import vl_convert
 from papermill.exceptions import PapermillExecutionError
 
 from models import outages, publish
 
 NAME = "8-roadmap"
 QUICK = {"replications": 2, "requests": 2000, "years": 10.0, "futures": 200}
-
-
-def texts(node):
-    """Every text that a drawn chart shows."""
-    if isinstance(node, list):
-        for part in node:
-            yield from texts(part)
-    elif isinstance(node, dict):
-        if "text" in node:
-            yield str(node["text"])
-        for part in node.values():
-            yield from texts(part)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +23,7 @@ def test_the_sliders_say_what_the_model_says(as_in_the_book, setting):
     for slider in spec["params"]:
         slider["value"] = setting.get(slider["name"], slider["value"])
     p, h, w, d = (slider["value"] for slider in spec["params"])
-    shown = list(texts(vl_convert.vegalite_to_scenegraph(spec)))
+    shown = list(golden.texts(spec))
     said = next(text for text in shown if "at once" in text)
     numbers = [float(number) for number in re.findall(r"[\d.]+(?= h)", said)]
     expected = [p * h * outages.rollout_reach(waves, w, d) for waves in (1, 4)]
