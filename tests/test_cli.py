@@ -15,7 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from models import System, incidents, roadmap, soak, stages
-from models.cli import SEVERITIES, STAGES, main
+from models.cli import main
+from models.commands.common import STAGES
+from models.commands.gate import SEVERITIES
 
 
 def decouple(*words):

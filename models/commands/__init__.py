@@ -1,0 +1,1 @@
+"""One module a command, named like it. Whatever takes long to import is imported where it is used."""

@@ -1,0 +1,38 @@
+"""`decouple claims`: what a system file decides about the claims."""
+
+import click
+
+from models.commands.common import dumped, file_argument, json_option, load, told
+
+
+@click.command()
+@file_argument
+@json_option
+def claims(file, as_json):
+    """Say what a system file decides about the claims of the road.
+
+    Some claims can be decided from the file: who needs whom, mean loads, what may move, and a short
+    simulation (5 runs of 20,000 requests, seed 1). The others depend on what no system file says;
+    they get no verdict, and the reason. The book's own verdicts stand on its page "Claims".
+    """
+    system = load(file, None)
+    from models import publish, verdicts
+    from models.experiment import ExperimentError
+
+    with told(ExperimentError):
+        found = verdicts.verdicts(system)
+    if as_json:
+        rows = [
+            {"id": each.id, "claim": publish.claims()[each.id]["claim"], "verdict": each.holds}
+            | {"evidence": each.evidence, "edge": each.edge}
+            for each in found
+        ]
+        click.echo(dumped({"name": system.name, "claims": rows}))
+        return
+    click.echo(f"{system.name}\n")
+    for each in found:
+        click.echo(f"{each.id}: {each.holds or 'no verdict'}")
+        click.echo(f"  {publish.claims()[each.id]['claim']}")
+        for words in filter(None, (each.evidence, each.edge)):
+            click.echo(f"  - {words}")
+        click.echo()

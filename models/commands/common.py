@@ -1,0 +1,141 @@
+"""What the commands share: refusals, kinds of options, and how numbers are printed."""
+
+import difflib
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
+
+import click
+
+STAGES = ("synchronous", "asynchronous", "separated")
+MOST_REQUESTS = 10**10
+
+
+class Mistake(click.ClickException):
+    """Something that the user can put right."""
+
+    exit_code = 2
+
+    def show(self, file=None):
+        click.echo(self.message, file=file, err=True)
+
+
+@contextmanager
+def told(*kinds: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except kinds as error:
+        raise Mistake(str(error)) from None
+
+
+class Whole(click.ParamType):
+    """A whole number within bounds; `1e6` and `1_000_000` are numbers too."""
+
+    name = "integer"
+
+    def __init__(self, low: int, high: int):
+        self.low, self.high = low, high
+
+    def convert(self, value, param, ctx):
+        try:
+            number = Decimal(value)
+            if self.low <= number <= self.high and number == int(number):
+                return int(number)
+        except InvalidOperation:
+            pass
+        raise Mistake(
+            f"{param.opts[0]}: {value!r} was found; "
+            f"expected a whole number from {self.low:,} to {self.high:,}"
+        )
+
+
+class Amount(click.ParamType):
+    """A number within bounds."""
+
+    name = "number"
+
+    def __init__(self, low: float, high: float):
+        self.low, self.high = low, high
+
+    def convert(self, value, param, ctx):
+        try:
+            if self.low <= (number := float(value)) <= self.high:
+                return number
+        except ValueError:
+            pass
+        raise Mistake(
+            f"{param.opts[0]}: {value!r} was found; "
+            f"expected a number from {self.low:g} to {self.high:g}"
+        )
+
+
+class Choice(click.Choice):
+    """One of some words; a misspelt one gets a suggestion."""
+
+    def convert(self, value, param, ctx):
+        if value not in self.choices:
+            near = difflib.get_close_matches(str(value), self.choices, 1)
+            meant = f"; did you mean '{near[0]}'?" if near else ""
+            expected = ", ".join(self.choices)
+            raise Mistake(
+                f"{param.opts[0]}: {value!r} was found; expected one of {expected}{meant}"
+            )
+        return value
+
+
+file_argument = click.argument("file")
+stage_option = click.option(
+    "--stage",
+    type=Choice(STAGES),
+    help="Take the system down the road to this stage first.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def load(file, stage):
+    from models import stages
+    from models.system import InvalidSystem, System
+
+    with told(InvalidSystem, stages.StageError):
+        system = System.load(file)
+        return stages.at(system, stage) if stage else system
+
+
+def dumped(data):
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def finite(value):
+    return None if math.isnan(value) else value
+
+
+def rounded(value, half_width):
+    """As text: what does not exist (no such request, too few of them) is a dash."""
+    return (
+        "-" if math.isnan(value) else f"{value:.4g}",
+        "-" if math.isnan(half_width) else f"{half_width:.2g}",
+    )
+
+
+def counted(number, word):
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def percent(share):
+    return "-" if math.isnan(share) else f"{100 * share:.0f} %"
+
+
+def aligned(titles, rows, left):
+    """Aligned text; the first `left` columns to the left, the others to the right."""
+    rows = [titles, *rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            cell.ljust(width) if number < left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
