@@ -30,7 +30,7 @@ from models import charts
 from models import drawing as drawings
 
 MIME = "application/vnd.decoupling+json"
-VERDICTS = ("holds", "holds only if", "does not hold here")
+VERDICTS = ("holds", "holds only if", "does not hold here", "not decided")
 DIGITS = 3  # significant digits, unless the caller or the interval says otherwise
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]*$")
 _NUMBER = re.compile(r"–|−?(∞|[\d,]+(\.\d+)?( ± [\d,]+(\.\d+)?)?)")
@@ -175,6 +175,22 @@ def claim(id: str, holds: str, evidence: str, edge: str) -> None:
     _display(record, f'<div class="published-claim">{label}{shown}</div>', f"{id}: {holds}")
 
 
+def absent(kind: str, key: str, why: str) -> None:
+    """Publish that a system has no such chart, table or value, and why, in one sentence.
+
+    `kind` is "chart", "table" or "value". The chapter shows the sentence in its place, so that a
+    book of any system has every part: those that make no sense for it say so.
+    """
+    if kind not in ("chart", "table", "value"):
+        raise PublishError(f"{key!r}: {kind!r} was given; expected chart, table or value")
+    if not why.strip():
+        raise PublishError(f"{kind} {key!r} is absent without a reason")
+    record: dict[str, Any] = {"kind": kind, "key": _checked(key), "absent": why}
+    if kind == "value":
+        record |= {"value": None, "unit": "", "text": why}
+    _display(record, f'<p class="absent">{html.escape(why)}</p>', why)
+
+
 def outputs(notebook: Any) -> dict[tuple[str, str], dict[str, Any]]:
     """Everything an executed notebook published: (kind, key) -> mime bundle of that output.
 
@@ -204,7 +220,7 @@ def read(notebook: Any) -> dict[str, dict[str, Any]]:
     for (kind, key), bundle in outputs(notebook).items():
         record = copy.deepcopy(dict(bundle[MIME]))
         del record["kind"], record["key"]
-        if kind == "chart":
+        if kind == "chart" and "absent" not in record:
             record["drawn"] = _drawn(record.pop("spec", None), record.pop("svg", ""))
         result[f"{kind}s"][key] = record
     return result

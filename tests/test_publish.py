@@ -122,3 +122,15 @@ def test_every_claim_is_there_once_with_its_chapter():
     assert len(claims) == 23
     assert all(set(row) == {"chapter", "claim"} for row in claims.values())
     assert len({row["claim"] for row in claims.values()}) == 23
+
+
+def test_what_a_system_does_not_have_is_said(shown):
+    publish.absent("chart", "broker", "This system has no broker.")
+    publish.absent("value", "lag", "This system has no broker.")
+    found = read(shown)
+    assert found["charts"]["broker"] == {"absent": "This system has no broker."}
+    assert found["values"]["lag"]["value"] is None
+    with pytest.raises(publish.PublishError, match="expected chart, table or value"):
+        publish.absent("claim", "x", "none")
+    with pytest.raises(publish.PublishError, match="without a reason"):
+        publish.absent("chart", "x", " ")

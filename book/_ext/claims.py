@@ -17,6 +17,8 @@ from sphinx.util.nodes import make_refnode
 
 from models import publish
 
+UNDECIDED = publish.VERDICTS[-1]  # for editions: the book itself decides every claim
+
 
 class claims(nodes.General, nodes.Element):
     """Filled in when the page is written. Attribute: chapter, or none for the rows of the table."""
@@ -68,7 +70,9 @@ class Fill(SphinxPostTransform):
         found = [record["holds"] for record in verdicts(self.app).values()]
         labels = [("all", f"all {len(found)}")]
         labels += [
-            (slug(word), f"{ICONS[word]} {word} ({found.count(word)})") for word in publish.VERDICTS
+            (slug(word), f"{ICONS[word]} {word} ({found.count(word)})")
+            for word in publish.VERDICTS
+            if word in found or word != UNDECIDED
         ]
         buttons = "".join(
             f'<label><input type="radio" name="verdict" id="show-{name}"'

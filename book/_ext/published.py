@@ -23,7 +23,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from models import publish
 
 ROWS_SHOWN = 200
-ICONS = {"holds": "✓", "holds only if": "◐", "does not hold here": "✗"}
+ICONS = {"holds": "✓", "holds only if": "◐", "does not hold here": "✗", "not decided": "–"}
 SOURCES: dict[str, Callable] = {}  # pages whose records are made by the build, not by a notebook
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,10 @@ class Unpublished(SphinxError):
 
 class published(nodes.General, nodes.Element):
     """A block that is filled in when the page is written. Attributes: kind, notebook, key."""
+
+
+class published_when(nodes.General, nodes.Element):
+    """What is shown only if a published value says so. Attributes: notebook, key, negated."""
 
 
 class published_value(nodes.General, nodes.Inline, nodes.Element):
@@ -104,6 +108,27 @@ class Table(SphinxDirective):
         return [table]
 
 
+class When(SphinxDirective):
+    """Text for a case: shown if the value is true (or, with `not` before its name, false).
+
+    Figures and tables stand outside, so that their numbers never change; what a system does not
+    have is published as absent.
+    """
+
+    required_arguments = 1
+    final_argument_whitespace = True
+    has_content = True
+
+    def run(self):
+        name = self.arguments[0].removeprefix("not ")
+        node = published_when(
+            kind="value", negated=name != self.arguments[0], **split(name, self.env.docname)
+        )
+        self.set_source_info(node)
+        self.state.nested_parse(self.content, self.content_offset, node)
+        return [node]
+
+
 class Verdict(SphinxDirective):
     """The verdict on a claim: the claim in our words, the verdict, the evidence and the edge."""
 
@@ -123,6 +148,9 @@ class Fill(SphinxPostTransform):
     default_priority = 3  # before other transforms look at the content
 
     def run(self, **kwargs):
+        for node in reversed(list(self.document.findall(published_when))):  # the inner ones first
+            holds = bool(self.bundle(node, "value")[publish.MIME]["value"])
+            node.replace_self(node.children if holds != node["negated"] else [])
         for node in list(self.document.findall(published_value)):
             bundle = self.bundle(node, "value")
             record = bundle[publish.MIME]
@@ -152,7 +180,12 @@ class Fill(SphinxPostTransform):
             error = publish.missing(kind, node["key"], keys)
             raise Unpublished(f"{self.place(node)}: {node['notebook']}: {error}") from None
 
+    def absent(self, record):
+        return nodes.paragraph("", record["absent"], classes=["absent"])
+
     def chart(self, node, bundle):
+        if "absent" in bundle[publish.MIME]:
+            return self.absent(bundle[publish.MIME])
         if self.app.builder.format == "html" and self.app.builder.name != "epub":
             return nodes.raw("", bundle["text/html"], format="html")
         return self.picture(node, bundle)
@@ -168,6 +201,8 @@ class Fill(SphinxPostTransform):
         return nodes.image("", uri=uri, candidates={"*": uri}, alt=alt, width="100%")
 
     def data(self, node, bundle):
+        if "absent" in bundle[publish.MIME]:
+            return []
         if self.app.builder.format != "html" or self.app.builder.name == "epub":
             return []
         parts = []
@@ -189,6 +224,8 @@ class Fill(SphinxPostTransform):
 
     def table(self, node, bundle):
         record = bundle[publish.MIME]
+        if "absent" in record:
+            record = {"table": {"columns": [""], "rows": [[record["absent"]]]}, "digits": 3}
         columns, rows = record["table"]["columns"], record["table"]["rows"]
         group = nodes.tgroup("", cols=len(columns))
         for _ in columns:
@@ -267,10 +304,12 @@ def notebooks(app, env, added, changed, removed):
 def setup(app: Sphinx) -> dict:
     app.add_node(published)
     app.add_node(published_value)
+    app.add_node(published_when)
     app.add_role("value", ValueRole())
     app.add_directive("chart", Chart)
     app.add_directive("rows", Table)
     app.add_directive("verdict", Verdict)
+    app.add_directive("when", When)
     app.add_post_transform(Fill)
     app.connect("env-get-outdated", notebooks)
     app.connect("env-updated", lambda app, env: sorted(env.found_docs))
