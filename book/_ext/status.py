@@ -10,9 +10,10 @@ from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
 
+import execution
+import nbformat
 import papermill
 import published
-from myst_nb.sphinx_ import NbMetadataCollector
 from packaging.requirements import Requirement
 from sphinx.application import Sphinx
 
@@ -87,14 +88,14 @@ def versions() -> list[dict]:
 
 def ran(app: Sphinx, name: str, parameters: dict) -> dict:
     """How a notebook was run in this very build."""
-    execution = NbMetadataCollector.get_exec_data(app.env, name) or {}
+    done = nbformat.read(execution.folder(app) / f"{Path(name).name}.ipynb", as_version=4)
     given = {key: parameter["default"] for key, parameter in parameters.items()}
     return {
         "Notebook": Path(name).name,
         "Seed": given.get("seed", "none"),
         "Runs": given.get("replications", ""),
         "Requests a run": given.get("requests", "").replace("_", ","),
-        "Run time (s)": execution.get("runtime"),
+        "Run time (s)": done.metadata.papermill.duration,
     }
 
 
