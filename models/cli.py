@@ -11,6 +11,7 @@ import click
 from models.commands.check import check
 from models.commands.claims import claims
 from models.commands.draw import draw
+from models.commands.edition import edition
 from models.commands.gate import gate
 from models.commands.presets import presets
 from models.commands.road import road
@@ -51,5 +52,5 @@ def main():
     """
 
 
-for command in (check, run, draw, presets, gate, road, claims):
+for command in (check, run, draw, presets, gate, road, claims, edition):
     main.add_command(command)

@@ -6,11 +6,13 @@ that fails ends the build. `decouple edition` has run them already, with paramet
 """
 
 from pathlib import Path
+from typing import Any
 
+import published
 from sphinx.application import Sphinx
 from sphinx.errors import SphinxError
 
-from models import editions
+from models import editions, publish
 
 
 class Failed(SphinxError):
@@ -39,8 +41,21 @@ def folder(app: Sphinx) -> Path:
     return Path(given) if given else Path(app.outdir).parent / "executed"
 
 
+def records(app: Sphinx) -> dict[tuple[str, str], dict[str, Any]]:
+    """What is said about an edition: whether this is one, of which system, with what parameters."""
+    given = dict(app.config.edition)
+    values = {"own": bool(given), "system": given.pop("name", "")}
+    values["parameters"] = ", ".join(f"{name} = {value}" for name, value in given.items())
+    return {
+        ("value", key): {publish.MIME: {"value": value, "text": publish.number(value)}}
+        for key, value in values.items()
+    }
+
+
 def setup(app: Sphinx) -> dict:
     app.add_config_value("executed_notebooks", "", "")
+    app.add_config_value("edition", {}, "")
+    published.SOURCES["edition"] = records
     app.connect("env-before-read-docs", run)
     app.connect("source-read", read)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
