@@ -135,16 +135,8 @@ def _site(work: Path, progress: bool) -> str:
     """Build the pages in `work`; what Sphinx warned of."""
     if progress:
         print("Building the pages ...", file=sys.stderr)
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "jupyter_book",
-        "build",
-        ROOT,
-        "-n",
-        "--keep-going",
-        "--quiet",
-    ]
+    command: list[str | Path] = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT]
+    command += ["-n", "--keep-going", "--quiet"]
     command += ["--config", work / "_config.yml", "--path-output", work]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
