@@ -99,6 +99,8 @@ def build(
         execute(NOTEBOOKS, work / "executed", given, jobs, progress)
         config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
         config["title"] = f"{system.name}: {config['title']}"
+        for name, place in config["sphinx"]["local_extensions"].items():  # relative to this file
+            config["sphinx"]["local_extensions"][name] = str(ROOT / place)
         config["sphinx"]["config"] |= {
             "executed_notebooks": str(work / "executed"),
             "edition": {"name": system.name, **given},
