@@ -340,6 +340,29 @@ def test_a_book_without_a_flaw_builds(build):
     assert 'Fine: <span class="value">42</span>' in page.read_text("utf-8")
 
 
+def test_text_for_a_case_is_shown_in_that_case_alone(build):
+    chapter = """
+:::{when} n
+There is {value}`n`.
+:::
+
+:::{when} not n
+There is none, and {value}`gone` is not asked for.
+:::
+
+```{chart} lag
+What is absent keeps its number and its caption.
+```
+"""
+    code = "publish.value('n', 42)\npublish.absent('chart', 'lag', 'This system has no broker.')"
+    done, said, page = build(chapter=chapter, code=code)
+    assert done == 0, said
+    shown = BeautifulSoup(page.read_text("utf-8"), "html.parser")
+    assert "There is 42." in shown.text and "There is none" not in shown.text
+    assert "This system has no broker." in shown.find("figure").text
+    assert unnumbered(shown) == []
+
+
 def test_a_changed_constant_of_the_models_changes_the_page(build, tmp_path_factory):
     """Built again in the same folder, where everything else is as it was."""
     package = tmp_path_factory.mktemp("package")
