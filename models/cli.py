@@ -13,6 +13,7 @@ from models.commands.claims import claims
 from models.commands.draw import draw
 from models.commands.edition import edition
 from models.commands.gate import gate
+from models.commands.import_ import import_
 from models.commands.presets import presets
 from models.commands.road import road
 from models.commands.run import run
@@ -44,7 +45,7 @@ def main():
 
     FILE is a system in YAML, or the name of one that comes along: shop, online-boutique,
     social-network. Try `decouple check shop`, then `decouple run shop --stage asynchronous`. (`gate`
-    takes an incident log instead.)
+    takes an incident log instead, `import` what you have of a system of your own.)
 
     The stages, each applied to the one before: `synchronous` (every message becomes a call),
     `asynchronous` (what is marked deferrable becomes a message), `separated` (what is reached by
@@ -52,5 +53,5 @@ def main():
     """
 
 
-for command in (check, run, draw, presets, gate, road, claims, edition):
+for command in (check, run, draw, presets, gate, road, claims, edition, import_):
     main.add_command(command)

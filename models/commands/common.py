@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 
 import click
 
@@ -101,6 +102,24 @@ def load(file, stage):
     with told(InvalidSystem, stages.StageError):
         system = System.load(file)
         return stages.at(system, stage) if stage else system
+
+
+def write(output, text):
+    """Write a file whole or not at all; what is no ordinary file (a device, a pipe) directly."""
+    target = Path(output)
+    part = target.with_name(f"{target.name}.part") if target.name else target
+    try:
+        if target.exists() and not target.is_file():  # a device, a pipe, or a directory
+            target.write_text(text, encoding="utf-8")
+        else:
+            part.write_text(text, encoding="utf-8")
+            part.replace(target)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Mistake(f"{output!r}: cannot be written: {reason}; expected a file name") from None
+    finally:
+        if part.is_file():
+            part.unlink()
 
 
 def dumped(data):
