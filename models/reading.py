@@ -1,7 +1,7 @@
 """A system as a YAML file: read with care, because anybody may have written it, and written back."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +112,24 @@ def parse(text: str, place: str = "system") -> Any:
         refuse(None, "this cannot be read")
 
 
-def dump(data: dict) -> str:
-    """The data as a text that `parse` takes back."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def dump(data: dict, comments: Mapping[tuple, str] | None = None) -> str:
+    """The data as a text that `parse` takes back; comments by the path of what they are about."""
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    if not comments:
+        return text
+    lines = text.splitlines()
+    waiting: list[tuple[tuple, yaml.Node]] = [((), yaml.compose(text, Loader=_Loader))]
+    while waiting:
+        path, node = waiting.pop()
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                below = (*path, key.value)
+                if below in comments:
+                    lines[key.start_mark.line] += f"  # {' '.join(comments[below].split())}"
+                waiting.append((below, value))
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += [((*path, number), value) for number, value in enumerate(node.value)]
+    return "\n".join(lines) + "\n"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

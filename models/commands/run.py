@@ -21,6 +21,8 @@ from models.commands.common import (
     told,
 )
 
+MOST_TRACED = 10_000_000
+
 
 @click.command()
 @file_argument
@@ -56,9 +58,15 @@ from models.commands.common import (
 @click.option(
     "--overload", is_flag=True, help="Run although some service cannot keep up or can lock up."
 )
+@click.option(
+    "--traces",
+    type=click.Path(),
+    help="Also write the requests of the (first) run as traces, OTLP JSON, to this file; gzipped "
+    "if it ends in .gz. The engine simpy runs for it.",
+)
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-def run(file, stage, requests, seed, replications, engine, overload, as_json, as_csv):
+def run(file, stage, requests, seed, replications, engine, overload, traces, as_json, as_csv):
     """Simulate a system and print what its users see, with 95 % intervals (value +- half width).
 
     \b
@@ -74,6 +82,10 @@ def run(file, stage, requests, seed, replications, engine, overload, as_json, as
     """
     if as_json and as_csv:
         raise Mistake("--csv: found beside --json; expected one of them; leave one out")
+    if traces and requests > MOST_TRACED:
+        raise Mistake(
+            f"--traces: {requests:,} requests were found; expected at most {MOST_TRACED:,} with it"
+        )
     system = load(file, stage)
     if not overload and (found := system.warnings()):
         raise Mistake("\n".join([*found, "system: it cannot keep up; --overload runs it anyway"]))
@@ -89,6 +101,8 @@ def run(file, stage, requests, seed, replications, engine, overload, as_json, as
             table = replicate(
                 system, replications, requests, seed, engine=engine, progress=progress
             ).rename(columns={"mean": "value"})
+    if traces:
+        _write_traces(system, requests, traces, seed, progress)
     about = {"system": system.name, "stage": stage, "engine": engine, "seed": seed}
     about |= {"requests": requests, "replications": replications, "confidence": 0.95}
     if as_json:
@@ -109,6 +123,17 @@ def run(file, stage, requests, seed, replications, engine, overload, as_json, as
         )
     for sentence in _growing(system, table):
         click.echo(f"warning: {sentence}", err=True)
+
+
+def _write_traces(system, requests, path, seed, progress):
+    from models.traces import record
+
+    try:
+        count = record(system, requests, path, seed, progress)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Mistake(f"{path!r}: cannot be written: {reason}; expected a file name") from None
+    click.echo(f"{path} written, {count:,} spans", err=True)
 
 
 def _growing(system, table):
