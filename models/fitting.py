@@ -2,10 +2,11 @@
 
 Every distribution is fitted to the sample: the mean is the sample's (so that the load is right),
 the shape the most likely one. The one with the least BIC is taken (G. Schwarz, "Estimating the
-dimension of a model", Annals of Statistics 6 (1978) 461-464). How well it fits is said by the
-Kolmogorov-Smirnov distance: the greatest difference between the share of the observed times below
-some time and the fitted probability of being below it. Where that is more than `GOOD` and more
-than chance explains, nothing fits, and the observed times themselves are kept: an empirical
+dimension of a model", Annals of Statistics 6 (1978) 461-464), where the two ends of a range count
+twice, since they are found to within 1/n, not to within 1/sqrt(n). How well it fits is said by
+the Kolmogorov-Smirnov distance: the greatest difference between the share of the observed times
+below some time and the fitted probability of being below it. Where that is more than `GOOD` and
+more than chance explains, nothing fits, and the observed times themselves are kept: an empirical
 distribution.
 """
 
@@ -161,7 +162,7 @@ def _lognormal(values, mean):
 def _uniform(values, mean):
     low, high = float(values[0]), float(values[-1])
     data = {"distribution": "uniform", "low_ms": _rounded(low), "high_ms": _rounded(high)}
-    return data, -len(values) * math.log(high - low), 2, lambda x: (x - low) / (high - low)
+    return data, -len(values) * math.log(high - low), 4, lambda x: (x - low) / (high - low)
 
 
 def _pareto(values, mean):

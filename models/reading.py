@@ -118,7 +118,7 @@ def dump(data: dict, comments: Mapping[tuple, str] | None = None) -> str:
     if not comments:
         return text
     lines = text.splitlines()
-    waiting: list[tuple[tuple, yaml.Node]] = [((), yaml.compose(text, Loader=_Loader))]
+    waiting: list[tuple[tuple, Any]] = [((), yaml.compose(text, Loader=_Loader))]
     while waiting:
         path, node = waiting.pop()
         if isinstance(node, yaml.MappingNode):

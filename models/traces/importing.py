@@ -358,7 +358,8 @@ class _Importing:
                 error = f"+- {100 * share:.2g} %, from {len(one.entries):,} requests"
             flows[one.name] = {"rate_per_s": _rounded(rate), "root": root}
             self.comments["flows", one.name, "rate_per_s"] = error
-        services, infrastructures = self.services(), {}
+        services = self.services()
+        infrastructures: dict[str, dict] = {}
         brokers = self.brokers(rows_of, within_ms)
         for part in (*services.values(), *brokers.values()):
             infrastructures.setdefault(part["infrastructure"], {})

@@ -24,6 +24,7 @@ import os
 from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from tqdm.auto import tqdm
@@ -48,7 +49,7 @@ def record(system, requests: int, path, seed: int = 1, progress: bool = False) -
     part = target.with_name(f"{target.name}.part")
     try:
         with ExitStack() as stack:
-            file = stack.enter_context(part.open("wb"))
+            file: Any = stack.enter_context(part.open("wb"))
             if target.suffix == ".gz":
                 zipped = gzip.GzipFile(
                     "", "wb", 6, file, mtime=0

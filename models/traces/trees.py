@@ -10,6 +10,7 @@ two; so that clocks that differ falsify nothing here.
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,8 +64,9 @@ class Forest:
 
 def assemble(spans: Spans) -> Forest:
     """Requests out of spans; what cannot be used is counted in `dropped`, what is odd in `notes`."""
-    dropped, notes = Counter(spans.dropped), Counter()
-    column = {
+    dropped: Counter = Counter(spans.dropped)
+    notes: Counter = Counter()
+    column: dict[str, Any] = {
         name: np.frombuffer(getattr(spans, name), dtype)
         for name, dtype in (
             ("trace", np.int64), ("span", np.uint64), ("above_trace", np.int64),
