@@ -132,19 +132,17 @@ def _unpacked(file, place):
             yield head
             head = file.read(CHUNK)
         return
-    if file.seekable():
-        file.seek(0)
-        source = file
-    else:
+    if not file.seekable():
         raise InvalidTraces(
             f"{place}: gzip from a pipe was found; expected a file; unpack it first"
         )
+    file.seek(0)
     out = 0
     try:
-        with gzip.GzipFile(fileobj=source, mode="rb") as unzipped:
+        with gzip.GzipFile(fileobj=file, mode="rb") as unzipped:
             while piece := unzipped.read(CHUNK):
                 out += len(piece)
-                if out > MAX_PIECE and out > MAX_RATIO * file.tell():
+                if out > MAX_RATIO * max(file.tell(), CHUNK // 32):
                     raise InvalidTraces(
                         f"{place}: more than {MAX_RATIO} times its size came out of this gzip file; "
                         "expected traces; unpack it and look"
@@ -194,17 +192,26 @@ class Splitter:
         self.inside = False  # an array of spans
         self.first = True  # span of its array
         self.group = -1  # the level of the resource or trace that has spans; -1: none
-        self.offset = 0
+        self.offset = self.fresh = 0
 
     def feed(self, piece):
         text = self.left + piece if self.left else piece
+        self.fresh += len(piece)
+        if self.fresh < len(text) - self.fresh:  # so that a long span is not looked at ever again
+            self.left = text
+            return
+        self.look(text)
+
+    def look(self, text):
         at = self.find(text)
+        self.fresh = 0
         self.left = text[at:]
         self.offset += at
         if len(self.left) > MAX_PIECE or len(self.around) > MAX_PIECE:
             self.refuse(f"more than {MAX_PIECE:,} bytes in one span, or around them", "less")
 
     def finish(self):
+        self.look(self.left)
         if self.levels or self.left.strip():
             self.refuse("the file ends in the middle", "a whole document; was it cut off?")
 
@@ -563,7 +570,7 @@ class Rows:
         failed = _plain(said.get("error")) in (True, "true")
         failed = failed or _plain(said.get("otel.status_code")) == "ERROR"
         start, duration = span.startTime, span.duration
-        if start is None or duration is None or not abs(start) < 1e15 or not abs(duration) < 1e15:
+        if start is None or duration is None or not 0 < start < 4e15 or not abs(duration) < 4e15:
             raise Malformed("without a time")
         times = round(1000 * start), round(1000 * (start + duration))
         trace, above = self.trace(span.traceID), self.parent(span.parentSpanID)
