@@ -25,7 +25,7 @@ def decouple(*words):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["check"], ["run"], ["draw"], ["presets"], ["gate"], ["road"]]
+    "words", [[], ["check"], ["run"], ["draw"], ["presets"], ["gate"], ["road"], ["import"]]
 )
 def test_help(words):
     result = decouple(*words, "--help")

@@ -92,6 +92,8 @@ def run(file, stage, requests, seed, replications, engine, overload, traces, as_
     from models.experiment import ExperimentError, replicate, simulate
 
     progress = sys.stderr.isatty()
+    if traces:
+        _write_traces(system, requests, traces, seed, progress)
     with told(ExperimentError):
         if replications == 1:
             keep = "requests" if engine == "simpy" else "summary"
@@ -101,8 +103,6 @@ def run(file, stage, requests, seed, replications, engine, overload, traces, as_
             table = replicate(
                 system, replications, requests, seed, engine=engine, progress=progress
             ).rename(columns={"mean": "value"})
-    if traces:
-        _write_traces(system, requests, traces, seed, progress)
     about = {"system": system.name, "stage": stage, "engine": engine, "seed": seed}
     about |= {"requests": requests, "replications": replications, "confidence": 0.95}
     if as_json:

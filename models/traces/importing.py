@@ -30,7 +30,7 @@ import numpy as np
 
 from models import fitting
 from models.reading import dump
-from models.system import System
+from models.system import InvalidSystem, System
 from models.traces import reading
 from models.traces.reading import InvalidTraces, Spans
 from models.traces.trees import CALL, LOCAL, MESSAGE, Forest, assemble, unpacked
@@ -106,7 +106,12 @@ def read(
             f"{place}: {spans.read:,} spans, but no whole request was found"
             f"{f' ({why})' if why else ''}; expected spans with service.name and their parents"
         )
-    return _Importing(spans, forest, sampled, place).result(name or _title(Path(path).name))
+    try:
+        return _Importing(spans, forest, sampled, place).result(name or _title(Path(path).name))
+    except InvalidSystem as error:
+        raise InvalidTraces(
+            f"{place}: these traces show no system that can be used: {error.faults[0]}"
+        ) from None
 
 
 def _title(name):

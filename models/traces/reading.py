@@ -17,6 +17,7 @@ import gzip
 import re
 import zlib
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ UNSAID, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
 KINDS = {name: kind for kind, name in enumerate(
     ("unspecified", "internal", "server", "client", "producer", "consumer"))}  # fmt: skip
 SCOPES = (b"scopeSpans", b"instrumentationLibrarySpans")
+NO_SPANS = (b"resource", b"scope", b"attributes", b"processes", b"resourceMetrics", b"resourceLogs")
 BROKERS = ("messaging.system",)
 PEERS = ("peer.service", "db.system.name", "db.system", "rpc.service", "server.address",
          "net.peer.name", "http.host")  # fmt: skip
@@ -218,16 +220,17 @@ class Splitter:
     def find(self, text):
         """Go through the brackets of a text, up to the last that can be dealt with now; where it is."""
         codes = np.frombuffer(text, np.uint8)
-        at = np.flatnonzero(_BRACKET[codes])
-        at = at[np.searchsorted(_quotes(text, codes), at) % 2 == 0]
-        opens = _OPENS[codes[at]]
-        depth = len(self.levels) + np.cumsum(np.where(opens, 1, -1))
-        depth[~opens] += 1  # the level that a bracket opens or closes
-        ends: dict[int, np.ndarray] = {}  # positions of the brackets that close a level
+        places = np.flatnonzero(_BRACKET[codes])
+        places = places[np.searchsorted(_quotes(text, codes), places) % 2 == 0]
+        opening = _OPENS[codes[places]]
+        depths = len(self.levels) + np.cumsum(np.where(opening, 1, -1))
+        depths[~opening] += 1  # the level that a bracket opens or closes
+        at, opens, depth = places.tolist(), opening.tolist(), depths.tolist()
+        ends: dict[int, list[int]] = {}  # by level, the numbers of the brackets that close it
 
         def closing(level):
             if level not in ends:
-                ends[level] = np.flatnonzero(~opens & (depth == level))
+                ends[level] = np.flatnonzero(~opening & (depths == level)).tolist()
             return ends[level]
 
         done = number = 0
@@ -236,40 +239,47 @@ class Splitter:
             if self.inside:
                 level = len(self.levels)
                 out = closing(level)
-                out = out[np.searchsorted(out, number) :][:1]
+                place = bisect_left(out, number)
+                stop = out[place] if place < len(out) else count
                 last = closing(level + 1)
-                last = last[np.searchsorted(last, number):
-                            np.searchsorted(last, out[0] if len(out) else count)]  # fmt: skip
-                if len(last):
-                    end = int(at[last[-1]]) + 1
-                    self.decode(text[done:end], done)
-                    done = end
-                if not len(out):
+                if place := bisect_left(last, stop):
+                    if last[place - 1] >= number:
+                        end = at[last[place - 1]] + 1
+                        self.decode(text[done:end], done)
+                        done = end
+                if stop == count:
                     return done
-                number = int(out[0])
-                end = int(at[number])
+                number, end = stop, at[stop]
                 if text[done:end].strip() or text[end] != ord("]"):
                     self.refuse("no span", "spans, as objects", done)
                 self.inside = False
                 done = end
-                continue
-            end = int(at[number]) + 1
-            self.around += text[done:end]
+            end = at[number] + 1
             if opens[number]:
-                self.open(text, end, number)
+                key = _key(text, end)
+                if key in NO_SPANS:  # as one piece
+                    out = closing(depth[number])
+                    place = bisect_left(out, number)
+                    if place == len(out):
+                        return done
+                    number = out[place]
+                    end = at[number] + 1
+                    self.around += text[done:end]
+                else:
+                    self.around += text[done:end]
+                    self.open(text[end - 1], key, end)
             else:
+                self.around += text[done:end]
                 self.close(text[end - 1], end)
             done = end
             number += 1
         return done
 
-    def open(self, text, end, number):
+    def open(self, bracket, key, end):
         if len(self.levels) == MAX_LEVELS:
             self.refuse(f"more than {MAX_LEVELS} levels inside each other", "traces", end)
-        key = _KEY.search(text, max(0, end - 130), end - 1)
-        word = key[1] if key else b""
-        self.levels.append(Level(text[end - 1], word, len(self.around) - 1))
-        if word == b"spans" and text[end - 1] == ord("["):
+        self.levels.append(Level(bracket, key, len(self.around) - 1))
+        if key == b"spans" and bracket == ord("["):
             self.inside = self.first = True
             held = len(self.levels) - 2  # the object that has the spans
             otlp = held >= 2 and self.levels[held - 1].key in SCOPES
@@ -309,6 +319,14 @@ class Splitter:
         raise InvalidTraces(
             f"{self.place}, near byte {self.offset + at:,}: {what} was found; expected {expected}"
         )
+
+
+def _key(text, end):
+    """The key of what the bracket before `end` opens."""
+    if text[end - 2 : end - 1] in (b",", b"[", b"{", b"\n"):
+        return b""
+    found = _KEY.search(text, max(0, end - 130), end - 1)
+    return found[1] if found else b""
 
 
 def _quotes(text, codes):

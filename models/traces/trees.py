@@ -16,7 +16,7 @@ import numpy as np
 
 from models.traces.reading import CLIENT, CONSUMER, PRODUCER, SERVER, Spans
 
-MAX_DEPTH = 500  # spans inside each other
+MAX_DEPTH = 200  # spans inside each other; a system's steps nest to 100, with two spans each
 LOCAL, CALL, MESSAGE = 1, 2, 3
 _BITS = 18  # of a name's number: there are fewer than 2^18
 

@@ -13,6 +13,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -25,7 +26,8 @@ import pandas as pd
 import systems
 
 import models
-from models import publish, simulate, theory
+from models import publish, simulate, stages, theory
+from models.traces import record
 
 HERE = Path(__file__).parent
 ENGINE = "compiled engine"
@@ -52,6 +54,13 @@ import systems
 from models import simulate
 simulate(systems.tandem(), {requests}, keep="summary")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+TRACES = """
+import resource, sys, time
+from models.traces import read
+started = time.process_time()
+assert read(sys.argv[1]).spans == int(sys.argv[2])
+print(time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
@@ -158,6 +167,18 @@ def peak_bytes(requests: int) -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
+def traces_import(spans: int, rounds: int) -> tuple[int, list[float], list[float]]:
+    """(spans, seconds of processor time, peak bytes) of importing traces of the shop, each round."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "traces.jsonl"
+        shop = stages.at(systems.shop(), "asynchronous")
+        spans = record(shop, spans // 7, path)  # a request has a little more than seven on average
+        command = [sys.executable, "-c", TRACES, str(path), str(spans)]
+        said = [subprocess.check_output(command, text=True).split() for _ in range(rounds)]
+    scale = 1 if sys.platform == "darwin" else 1024
+    return spans, [float(used) for used, _ in said], [scale * float(peak) for _, peak in said]
+
+
 def start_s() -> float:
     """Processor time of a fresh process with a first small run, machine code from the cache."""
 
@@ -185,7 +206,7 @@ def target(what, values, unit, bound, limit):
     }
 
 
-def targets(found, peaks, starts):
+def targets(found, peaks, starts, traces):
     rows = []
     for system, per_s in found.items():
         limit = REQUESTS_PER_S[system]
@@ -203,6 +224,13 @@ def targets(found, peaks, starts):
     what = f"peak memory of {many:,} requests over that of {few:,}"
     rows.append(target(what, [more / less], "", "at most", 1.1))
     rows.append(target("a second process: start and a first run", starts, "s", "at most", 2.0))
+    spans, seconds, peak = traces
+    per = 1_000_000 / spans
+    what = "importing traces, for 1,000,000 spans"
+    rows.append(target(f"{what}: one core", [per * used for used in seconds], "s", "at most", 60.0))
+    rows.append(
+        target(f"{what}: peak memory", [used / 2**30 for used in peak], "GiB", "at most", 2.0)
+    )
     return rows
 
 
@@ -244,6 +272,7 @@ def main():
     peaks = {requests: peak_bytes(requests) for requests in counts}
     start_s()  # fills the cache
     starts = [start_s() for _ in range(options.rounds)]
+    traces = traces_import(max(10_000, int(options.size * 1_050_000)), min(options.rounds, 3))
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "rounds": options.rounds,
@@ -260,7 +289,7 @@ def main():
             for system, programs in found.items()
             for name, values in programs.items()
         ],
-        "targets": targets(found, peaks, starts),
+        "targets": targets(found, peaks, starts, traces),
     }
     print(text(result["speeds"]), text(result["targets"]), sep="\n\n")
     if options.out:
