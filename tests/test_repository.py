@@ -207,7 +207,7 @@ def test_the_readmes_commands_on_a_system_work(tmp_path, monkeypatch):
             done = CliRunner().invoke(cli.main, words[1:])
             assert done.exit_code == 0, done.output
             ran += 1
-    assert ran == 5 and "<svg" in (tmp_path / "mine.svg").read_text("utf-8")
+    assert ran == 7 and "<svg" in (tmp_path / "mine.svg").read_text("utf-8")
     python = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len(python) == 1
     exec(python[0], {})

@@ -386,10 +386,9 @@ class _Importing:
             )
         self.unlock(data)
         self.keep_up(data)
-        if self.spans.format:
-            self.bounds.append(
-                "workers: the most visits of a service that were seen at once; it may have more"
-            )
+        self.bounds.append(
+            "workers: the most visits of a service that were seen at once; it may have more"
+        )
         data["assumed"] = [*self.guesses, *self.bounds]
         order = ["name", "description", "source", "assumed"]
         data = {key: data[key] for key in [*order, *(key for key in data if key not in order)]}
