@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from models.experiment import compare as compare
     from models.experiment import replicate as replicate
     from models.experiment import simulate as simulate
-    from models.experiment import sweep as sweep
+    from models.sweeping import sweep as sweep
     from models.system import System as System
 
 _HOMES = {
@@ -17,7 +17,7 @@ _HOMES = {
     "simulate": "models.experiment",
     "replicate": "models.experiment",
     "compare": "models.experiment",
-    "sweep": "models.experiment",
+    "sweep": "models.sweeping",
 }
 __all__ = ["System", "compare", "presets", "replicate", "simulate", "stages", "sweep"]
 

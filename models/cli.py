@@ -17,6 +17,7 @@ from models.commands.import_ import import_
 from models.commands.presets import presets
 from models.commands.road import road
 from models.commands.run import run
+from models.commands.sweep import sweep
 
 
 class Command(click.Group):
@@ -53,5 +54,5 @@ def main():
     """
 
 
-for command in (check, run, draw, presets, gate, road, claims, edition, import_):
+for command in (check, run, sweep, draw, presets, gate, road, claims, edition, import_):
     main.add_command(command)

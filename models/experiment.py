@@ -1,4 +1,4 @@
-"""Runs, replications, comparisons and sweeps, each estimate with its interval, runs and seed.
+"""Runs, replications and comparisons, each estimate with its interval, runs and seed.
 
 Warm-up: the first tenth of the requests is not measured (`warmup=0.1`), or as many as the rule
 MSER-5 finds in a pilot run (`warmup="mser"`): K. P. White, "An effective truncation heuristic for
@@ -8,10 +8,11 @@ Intervals are 95 % confidence intervals: of batch means within one run (20 batch
 replications otherwise, both from Student's t.
 """
 
-import itertools
+import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from joblib import Parallel, delayed
 from scipy.stats import t as student
 from tqdm.auto import tqdm
 
+from models.checks import did_you_mean
 from models.engine.measures import Crowded
 from models.engine.plan import NONE, UNLIMITED, Plan
 from models.engine.policies import FAILED, OK, REJECTED, UNFINISHED
@@ -31,6 +33,19 @@ OPTIONS = {"engine", "keep", "warmup", "crowd"}  # of `simulate`, that replicati
 OUTCOMES = ("ok", "failed", "rejected", "unfinished")
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 UNITS = {"throughput_per_s": "1/s", "undone_mean": "steps"}
+METRICS = (  # in the order of a summary
+    *(f"{kind}_{name}_ms" for kind in ("response", "completion") for name in ("mean", *QUANTILES)),
+    *("inconsistency_mean_ms", "throughput_per_s"),
+    *(f"{name}_share" for name in OUTCOMES[:3]),
+    "undone_mean",
+)
+
+
+def fingerprint(folder: str | Path) -> str:
+    """A hash of the Python files in a folder: has the code changed that made some numbers?"""
+    files = sorted(Path(folder).glob("*.py"))
+    content = b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 class ExperimentError(ValueError):
@@ -211,22 +226,18 @@ def replicate(
     mean, or `max_replications` are done. Replication i has the seed `seed + i * 2^32`.
     """
     _check_replications(replications)
-    if target is not None and not (isinstance(target, int | float) and 0 < target < math.inf):
-        _refuse("target", target, "a relative half-width above 0, such as 0.01")
     values = _replications(
-        system, range(replications), requests, seed, metrics, jobs, progress, options
+        system, range(replications), requests, seed, metrics, jobs, progress, options, target
     )
-    table = _interval(values, seed)
     while target is not None and len(values.columns) < max_replications:
-        if (table.half_width <= target * table["mean"].abs()).all():
+        if precise(*interval(values), target).all():
             break
         done = len(values.columns)
         more = _replications(
             system, range(done, 2 * done), requests, seed, metrics, jobs, progress, options
         )
         values = pd.concat([values, more], axis=1)
-        table = _interval(values, seed)
-    return table
+    return _table(values, seed)
 
 
 def compare(
@@ -247,52 +258,16 @@ def compare(
     _check_replications(replications)
     flows = [{flow.name for flow in _plan(system).flows} for system in (before, after)]
     if flows[0] != flows[1]:
-        _refuse("after", sorted(flows[1]), f"the flows of the system before, {sorted(flows[0])}")
+        refuse("after", sorted(flows[1]), f"the flows of the system before, {sorted(flows[0])}")
     a, b = (
         _replications(system, range(replications), requests, seed, metrics, jobs, False, options)
         for system in (before, after)
     )
     a, b = a.align(b, join="inner", axis=0)
-    table = _interval(b - a, seed)
+    table = _table(b - a, seed)
     paired = (b - a).var(axis=1, ddof=1)
     ratio = (a.var(axis=1, ddof=1) + b.var(axis=1, ddof=1)) / paired.where(paired > 0)
     return table.assign(variance_ratio=ratio.to_numpy())
-
-
-def sweep(
-    system,
-    grid: Mapping[str, Sequence],
-    replications: int = 5,
-    requests: int = 20_000,
-    seed: int = 1,
-    metrics: Sequence[str] | None = None,
-    jobs: int = -1,
-    progress: bool = False,
-    **options: Any,
-) -> pd.DataFrame:
-    """Every combination of the values in `grid` (path of a parameter -> values).
-
-    Tidy: one column a path, then the columns of `replicate`. The same seeds at every point, so
-    that neighbours differ by the parameter and by nothing else.
-    """
-    if not hasattr(system, "with_"):
-        _refuse("system", type(system).__name__, "a System")
-    if not isinstance(grid, Mapping) or not grid:
-        _refuse("grid", grid, "a mapping from the path of a parameter to a list of values")
-    for path, listed in grid.items():
-        if isinstance(listed, str) or not isinstance(listed, Iterable) or not len(list(listed)):
-            _refuse(f"grid[{path!r}]", listed, "a list of at least one value")
-    tables = []
-    points = list(itertools.product(*grid.values()))
-    for point in tqdm(points, unit=" points", disable=not progress):
-        setting = dict(zip(grid, point, strict=True))
-        table = replicate(
-            system.with_(setting), replications, requests, seed, metrics, jobs=jobs, **options
-        )
-        for column, (path, value) in enumerate(setting.items()):
-            table.insert(column, path, value)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
 
 
 def mser5(values: np.ndarray) -> int:
@@ -308,11 +283,29 @@ def mser5(values: np.ndarray) -> int:
     return 5 * int(np.argmin(error[: n // 2]))
 
 
-def _refuse(name, value, expected):
+def check_runs(requests, seed, numbers, metrics, jobs, options, target=None) -> None:
+    """Refuse what `replicate` cannot do, before anything runs: replications `numbers` and options."""
+    if unknown := set(options) - OPTIONS:
+        refuse("options", ", ".join(sorted(unknown)), f"some of {', '.join(sorted(OPTIONS))}")
+    _check(requests, seed, **options)
+    if seed_of(seed, numbers[-1]) >= 2**63:
+        refuse("seed", seed, f"one of which {len(numbers)} runs have room below 2^63")
+    if target is not None and not (isinstance(target, int | float) and 0 < target < math.inf):
+        refuse("target", target, "a relative half-width above 0, such as 0.01")
+    if not is_whole(jobs, -(10**6), 10**6) or jobs == 0:
+        refuse("jobs", jobs, "a number of processes, or -1 for as many as there are cores")
+    if metrics is not None and (isinstance(metrics, str) or not metrics):
+        refuse("metrics", metrics, "a list of at least one name, such as ['response_mean_ms']")
+    for name in metrics or ():
+        if name not in METRICS:
+            raise ExperimentError(f"metrics: {name!r} is not known; {did_you_mean(name, METRICS)}")
+
+
+def refuse(name, value, expected):
     raise ExperimentError(f"{name}: {value!r} was given; expected {expected}")
 
 
-def _is_whole(value, low, high=2**63 - 1):
+def is_whole(value, low, high=2**63 - 1):
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     return whole and low <= value <= high
 
@@ -322,47 +315,43 @@ def _plan(system):
         return system
     if not hasattr(system, "plan"):
         known = f"System.load({system!r})" if isinstance(system, str) else "System.model_validate"
-        _refuse("system", type(system).__name__, f"a System; write {known}")
+        refuse("system", type(system).__name__, f"a System; write {known}")
     return system.plan()
 
 
-def _check(requests, seed, engine, keep, warmup, series_ms, crowd):
-    if not _is_whole(requests, 1, 10**12):
-        _refuse("requests", requests, "a whole number from 1 to 10^12")
-    if not _is_whole(seed, 0):
-        _refuse("seed", seed, "a whole number from 0 to 2^63 - 1")
+def _check(
+    requests, seed, engine="compiled", keep="requests", warmup=0.1, series_ms=None, crowd=CROWD
+):
+    if not is_whole(requests, 1, 10**12):
+        refuse("requests", requests, "a whole number from 1 to 10^12")
+    if not is_whole(seed, 0):
+        refuse("seed", seed, "a whole number from 0 to 2^63 - 1")
     if engine not in ("compiled", "simpy"):
-        _refuse("engine", engine, "'compiled' or 'simpy'")
+        refuse("engine", engine, "'compiled' or 'simpy'")
     if keep not in ("requests", "summary"):
-        _refuse("keep", keep, "'requests' or 'summary'")
+        refuse("keep", keep, "'requests' or 'summary'")
     if series_ms is not None and not (
         isinstance(series_ms, int | float) and 0 < series_ms < math.inf
     ):
-        _refuse("series_ms", series_ms, "a time in ms, above 0")
-    if not _is_whole(crowd, 1):
-        _refuse("crowd", crowd, "a whole number of at least 1")
+        refuse("series_ms", series_ms, "a time in ms, above 0")
+    if not is_whole(crowd, 1):
+        refuse("crowd", crowd, "a whole number of at least 1")
     if warmup != "mser" and not (isinstance(warmup, int | float) and 0 <= warmup < 1):
-        _refuse("warmup", warmup, "a share from 0 to below 1, or 'mser'")
+        refuse("warmup", warmup, "a share from 0 to below 1, or 'mser'")
 
 
 def _check_replications(replications):
-    if not _is_whole(replications, 2, 10**6):
-        _refuse("replications", replications, "a whole number of at least 2, for an interval")
+    if not is_whole(replications, 2, 10**6):
+        refuse("replications", replications, "a whole number of at least 2, for an interval")
 
 
-def _replications(system, numbers, requests, seed, metrics, jobs, progress, options):
+def _replications(system, numbers, requests, seed, metrics, jobs, progress, options, target=None):
     """A row a flow and metric, a column a replication."""
     plan = _plan(system)
-    if unknown := set(options) - OPTIONS:
-        _refuse("options", ", ".join(sorted(unknown)), f"some of {', '.join(sorted(OPTIONS))}")
-    if not _is_whole(jobs, -(10**6), 10**6) or jobs == 0:
-        _refuse("jobs", jobs, "a number of processes, or -1 for as many as there are cores")
-    if metrics is not None and (isinstance(metrics, str) or not metrics):
-        _refuse("metrics", metrics, "a list of at least one name, such as ['response_mean_ms']")
-    options = {"keep": "summary" if options.get("engine") != "simpy" else "requests", **options}
+    check_runs(requests, seed, numbers, metrics, jobs, options, target)
 
     def one(number):
-        run = simulate(plan, requests, seed + (number << 32), **options)
+        run = replication(plan, number, requests, seed, options)
         return run.summary().set_index(["flow", "metric", "unit"]).value
 
     # The kernel lets go of the interpreter's lock, so threads share its machine code and memory.
@@ -372,21 +361,38 @@ def _replications(system, numbers, requests, seed, metrics, jobs, progress, opti
     )
     values = pd.concat(done, axis=1, keys=list(numbers))
     if metrics is not None:
-        known = values.index.get_level_values("metric")
-        if unknown := set(metrics) - set(known):
-            raise ExperimentError(
-                f"metrics: {sorted(unknown)} are not known; expected some of {sorted(set(known))}"
-            )
-        values = values[known.isin(metrics)]
+        values = values[values.index.get_level_values("metric").isin(metrics)]
     return values
 
 
-def _interval(values, seed):
+def replication(plan, number: int, requests: int, seed: int, options) -> Run:
+    """Replication `number` of those of `seed`."""
+    keep = "summary" if options.get("engine") != "simpy" else "requests"
+    return simulate(plan, requests, seed_of(seed, number), **{"keep": keep, **options})
+
+
+def seed_of(seed: int, number: int) -> int:
+    """The seed of replication `number`."""
+    return int(seed) + (number << 32)
+
+
+def interval(values: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Mean of the columns, and half-width of its 95 % interval, row by row."""
     n = values.shape[1]
     spread = student.ppf(0.975, n - 1) * values.std(axis=1, ddof=1) / np.sqrt(n)
-    table = pd.DataFrame({"mean": values.mean(axis=1), "half_width": spread}).reset_index()
+    return values.mean(axis=1), spread
+
+
+def precise(mean, half_width, target):
+    """Where a half-width is at most `target` times its mean, or there is nothing to estimate."""
+    return (half_width <= target * np.abs(mean)) | np.isnan(mean)
+
+
+def _table(values, seed):
+    mean, spread = interval(values)
+    table = pd.DataFrame({"mean": mean, "half_width": spread}).reset_index()
     table = table[["flow", "metric", "mean", "half_width", "unit"]]
-    table.insert(4, "n", n)
+    table.insert(4, "n", values.shape[1])
     return table.assign(seed=seed)
 
 
@@ -549,9 +555,12 @@ def _summary(plan, measure, batches):
         errors = half_width([list(part[1].values()) for part in parts])
         found += zip(others, others.values(), errors, strict=True)
         for metric, value, error in found:
-            unit = UNITS.get(metric, "ms" if metric.endswith("_ms") else "share")
-            rows.append((name, metric, value, error, n, unit))
+            rows.append((name, metric, value, error, n, unit_of(metric)))
     return pd.DataFrame(rows, columns=["flow", "metric", "value", "half_width", "n", "unit"])
+
+
+def unit_of(metric: str) -> str:
+    return UNITS.get(metric, "ms" if metric.endswith("_ms") else "share")
 
 
 def _others(inconsistency, throughput, shares, undone):

@@ -226,13 +226,6 @@ def read(notebook: Any) -> dict[str, dict[str, Any]]:
     return result
 
 
-def fingerprint(folder: str | Path) -> str:
-    """A hash of the Python files in a folder: has what was measured changed since?"""
-    files = sorted(Path(folder).glob("*.py"))
-    content = b"".join(file.read_bytes() for file in files)
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
 def missing(kind: str, key: str, known: Any) -> PublishError:
     """The error for a name that no notebook published."""
     return PublishError(f"no {kind} {key!r} was published{_hint(key, known)}")

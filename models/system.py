@@ -335,8 +335,14 @@ class System(Part):
         """
         changes = list(path.items()) if isinstance(path, Mapping) else [(path, value)]
         data, whole = self.to_dict(), self.model_dump(mode="json", by_alias=True)
+        lost: list[str] = []
         for where, new in changes:
-            _set(data, whole, where, new)
+            try:
+                _set(data, whole, where, new)
+            except InvalidSystem as error:
+                lost += error.faults
+        if lost:
+            raise InvalidSystem(*lost)
         return type(self).model_validate(data)
 
     # Looking around
@@ -724,15 +730,14 @@ def _set(data: dict, whole: dict, where: Any, new: Any) -> None:
     target: Any = data
     for number, part in enumerate(parts):
         place = place_of(parts[:number])
-        if isinstance(part, int):
-            if not isinstance(whole, list) or part >= len(whole):
-                found = len(whole) if isinstance(whole, list) else 0
-                raise InvalidSystem(f"{place}: [{part}] is not there; expected less than {found}")
-        elif whole is None:
+        if whole is None and isinstance(part, str):
             whole = {part: None}
-        elif not isinstance(whole, dict) or part not in whole:
-            known = whole if isinstance(whole, dict) else ()
-            raise InvalidSystem(f"{place}: {show(part)} is not there; {did_you_mean(part, known)}")
+        known: Any = whole if isinstance(whole, dict) else ()
+        if isinstance(part, int) and isinstance(whole, list):
+            known = range(len(whole))
+        if part not in known:
+            found = f"[{part}]" if isinstance(part, int) else show(part)
+            raise InvalidSystem(f"{place}: {found} is not there; {_expected(part, whole)}")
         whole = whole[part]  # type: ignore[index]
         if number == len(parts) - 1:
             target[part] = new
@@ -742,6 +747,17 @@ def _set(data: dict, whole: dict, where: Any, new: Any) -> None:
             target = target[part]
         else:
             target = target[part]
+
+
+def _expected(part: Any, whole: Any) -> str:
+    """What there is where a path goes wrong."""
+    if not isinstance(whole, dict | list) or not whole:
+        return "expected a path that ends here, since nothing is below"
+    if isinstance(whole, list):
+        return f"expected a position from [0] to [{len(whole) - 1}]"
+    names = f"{', '.join(list(whole)[:20])}{', ...' if len(whole) > 20 else ''}"
+    near = nearest(part, whole)
+    return f"expected one of {names}" + (near and f"; {near}")
 
 
 def _parts(where: Any) -> list[str | int]:

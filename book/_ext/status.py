@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from sphinx.application import Sphinx
 
 import models
-from models import publish
+from models import experiment, publish
 
 PACKAGE = "decoupling-in-stages"
 EXTRAS = {"book": "the book", "lab": "reading notebooks", "test": "tests"}
@@ -30,7 +30,7 @@ def records(app: Sphinx) -> dict[tuple[str, str], dict[str, Any]]:
     notebooks = sorted(name for name in app.env.found_docs if name.startswith("notebooks/"))
     inside = {name: papermill.inspect_notebook(str(folder / f"{name}.ipynb")) for name in notebooks}
     bench = json.loads((folder / "book" / "benchmarks.json").read_text("utf-8"))
-    now = publish.fingerprint(Path(models.__file__).parent / "engine")
+    now = experiment.fingerprint(Path(models.__file__).parent / "engine")
     met = [row["met"] for row in bench["targets"]]
     values = {
         "python": platform.python_version(),

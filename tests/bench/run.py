@@ -26,7 +26,7 @@ import pandas as pd
 import systems
 
 import models
-from models import publish, simulate, stages, theory
+from models import experiment, publish, simulate, stages, theory
 from models.traces import record
 
 HERE = Path(__file__).parent
@@ -276,7 +276,7 @@ def main():
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "rounds": options.rounds,
-        "engine": publish.fingerprint(Path(models.__file__).parent / "engine"),
+        "engine": experiment.fingerprint(Path(models.__file__).parent / "engine"),
         "machine": machine(options.others),
         "speeds": [
             {
