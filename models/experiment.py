@@ -155,10 +155,12 @@ def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, c
     else:
         from models.engine import compiled  # imported when it is first asked for
 
-        bar = tqdm(total=requests, unit=" requests", disable=not progress)
+        # Without progress no bar at all: a hidden one takes a lock that processes share.
+        bar = tqdm(total=requests, unit=" requests") if progress else None
 
         def advance(arrived):
-            bar.update(arrived - bar.n)
+            if bar is not None:
+                bar.update(arrived - bar.n)
 
         try:
             outcome = compiled.run(
@@ -176,7 +178,8 @@ def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, c
         except MemoryError as error:
             raise ExperimentError(f"requests: {error}") from None
         finally:
-            bar.close()
+            if bar is not None:
+                bar.close()
         places, done = outcome.series_places, outcome.series_done
         whole, times = outcome.whole[: outcome.arrived], outcome.times[: outcome.arrived]
         window = outcome.window_ms

@@ -47,6 +47,7 @@ PACKAGE = "decoupling-in-stages"
 MOST_POINTS = 100_000
 BATCH = 1_000_000  # requests that are simulated in one go: about a second of the compiled engine
 ANSWER_S = 5  # within which a scheduler has to answer
+IDLE_S = 20  # after which a process ends that has nothing to do
 PATIENCE_S = 60  # how long a cluster may be without workers
 
 Runs = list[tuple[int, dict[str, Any], list[int]]]  # point, what is set there, which replications
@@ -150,8 +151,8 @@ def save(table: pd.DataFrame, path: str | Path, about: Mapping[str, Any]) -> Non
         else:
             for name in table:
                 if pd.api.types.infer_dtype(table[name]) in ("mixed", "mixed-integer"):
-                    table = table.assign(**{name: table[name].map(str, na_action="ignore")})
-            table.attrs = {**about, "code": code()}
+                    table = table.assign(**{str(name): table[name].map(str, na_action="ignore")})
+            table.attrs = {**about, "code": code()}  # type: ignore[dict-item]
             table.to_parquet(part, index=False)
         with part.open("rb") as file:
             os.fsync(file.fileno())  # before what it replaces, and what was kept, is gone
@@ -299,10 +300,12 @@ def _batch(system, requests, seed, options, made_by, runs: Runs) -> Found:
 
 @contextmanager
 def _processes(jobs):
-    """Processes on this machine; they stay warm from one sweep to the next."""
+    """Processes on this machine, still warm for a next sweep; they end by themselves when idle."""
+    pool: Any = Parallel(
+        n_jobs=jobs, return_as="generator_unordered", batch_size=1, idle_worker_timeout=IDLE_S
+    )
 
     def run(batches):
-        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
         try:
             yield from pool(delayed(_batch)(*batch) for batch in batches)
         except TerminatedWorkerError:
