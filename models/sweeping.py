@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import itertools
 import json
+import logging
 import math
 import os
 import time
@@ -328,45 +329,56 @@ def _cluster(address):
             f"{place} was given without the package distributed; expected it; "
             f"install {PACKAGE}[cluster]"
         ) from None
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what happens is said in a sentence
     try:
-        client = Client(address, timeout=ANSWER_S, set_as_default=False)
+        client = Client(address, timeout=ANSWER_S)
     except (OSError, ValueError, TypeError):
         raise ExperimentError(
-            f"{place} cannot be reached within {ANSWER_S} s; expected the address of a running Dask "
-            "scheduler, such as tcp://127.0.0.1:8786"
+            f"{place} was given, and nothing answered within {ANSWER_S} s; expected the address of a "
+            "running Dask scheduler, such as tcp://127.0.0.1:8786"
         ) from None
 
-    def run(batches):
-        waiting, heard = set(), time.monotonic()
-        while True:
-            room = 3 * max(1, sum(client.nthreads().values())) - len(waiting)
-            some = itertools.islice(batches, max(0, room))
-            waiting |= {client.submit(_batch, *batch, pure=False) for batch in some}
-            if not waiting:
-                return
-            try:
-                finished, waiting = wait(waiting, timeout=1, return_when="FIRST_COMPLETED")
-            except TimeoutError:
-                if client.nthreads():
-                    heard = time.monotonic()
-                elif time.monotonic() > heard + PATIENCE_S:
-                    refuse("scheduler", address, f"workers; it had none for {PATIENCE_S} s")
-                continue
-            heard = time.monotonic()
-            for future in finished:
-                yield future.result()
-
-    with client:
-        _check_workers(client, place)
+    @contextmanager
+    def connected():
         try:
-            yield sum(client.nthreads().values()), run
+            yield
         except KilledWorker:
             raise ExperimentError(
                 f"{place} lost several workers with the same runs, perhaps for lack of memory; "
                 "expected workers that live on"
             ) from None
         except (CancelledError, OSError) as error:
-            raise ExperimentError(f"{place} was lost: {error}; expected it to stay") from None
+            raise ExperimentError(
+                f"{place} was lost on the way ({type(error).__name__}); expected it to stay"
+            ) from None
+
+    def run(batches):
+        waiting, heard = set(), time.monotonic()
+        while True:
+            with connected():
+                workers = client.nthreads()
+                room = 3 * max(1, sum(workers.values())) - len(waiting)
+                for batch in itertools.islice(batches, max(0, room)):
+                    waiting.add(client.submit(_batch, *batch, pure=False))
+                if not waiting:
+                    return
+                try:
+                    finished, waiting = wait(waiting, timeout=1, return_when="FIRST_COMPLETED")
+                except TimeoutError:
+                    finished = ()
+                found = [future.result() for future in finished]
+            if workers:
+                heard = time.monotonic()
+            elif time.monotonic() > heard + PATIENCE_S:
+                refuse("scheduler", address, f"workers; it had none for {PATIENCE_S} s")
+            yield from found
+
+    with client:
+        with connected():
+            _check_workers(client, place)
+            places = sum(client.nthreads().values())
+        yield places, run
 
 
 def _check_workers(client, place):
@@ -375,9 +387,8 @@ def _check_workers(client, place):
         raise ExperimentError(f"{place} has no workers; expected at least one; start some first")
     for worker, answer in said.items():
         if answer != code():
-            what = answer if isinstance(answer, str) else f"{type(answer).__name__}: {answer}"
             raise ExperimentError(
-                f"{place} has a worker {worker} with {what}; expected {code()}; "
+                f"{place} has a worker {worker} with {answer}; expected {code()}; "
                 "install the same version everywhere"
             )
 
