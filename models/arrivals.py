@@ -5,7 +5,7 @@ import math
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from models.checks import (
     Ms,
@@ -28,8 +28,8 @@ class ProfileStep(Part):
 
     from_ms: Ms
     """When it begins, in ms."""
-    factor: Annotated[float, Field(ge=0), a_number("a factor from 0 to 1,000,000", high=1e6)]
-    """What the rate is multiplied by."""
+    factor: Annotated[float, a_number("a factor from 0 to 1,000,000", high=1e6)]
+    """What the rate is multiplied by from then on."""
 
 
 class Arrivals(Shape):
@@ -41,25 +41,26 @@ class Arrivals(Shape):
         Literal["poisson", "deterministic", "batch", "renewal", "timestamps", "profile"],
         an_option(*PROCESSES),
     ] = "poisson"
-    """Which process; the fields of a distribution belong to `renewal`."""
+    """The process; `renewal` draws its gaps from the distribution that the other fields say."""
     size: Annotated[int | None, or_nothing(a_count("1 to 1,000,000 in a batch", 1, 10**6))] = None
-    """Requests in a batch."""
+    """How many requests arrive at once in `batch`."""
     times_ms: Times | None = None
-    """The arrival times of `timestamps`, in order."""
+    """The arrival times of `timestamps`, in ms and in order."""
     steps: Annotated[
         tuple[ProfileStep, ...] | None, or_nothing(a_list("profile steps", empty=False))
     ] = None
-    """A piecewise constant rate for `profile`, from 0 ms on."""
+    """How the rate of a `profile` changes: factors of rate_per_s, the first from 0 ms on."""
     period_ms: Annotated[
         Ms | None, or_nothing(a_number("a time in ms, above 0, or null", above=True))
     ] = None
-    """After how long a profile starts again; null: never, its last factor stays."""
+    """After how many ms a `profile` starts again; null: never, its last factor stays."""
 
     @model_validator(mode="after")
     def _complete(self):
         extra = {"batch": {"size"}, "timestamps": {"times_ms"}, "profile": {"steps", "period_ms"}}
         given = {key for key in type(self).model_fields if getattr(self, key) is not None}
-        if "distribution" not in self.model_fields_set:
+        gaps = (self.process, self.distribution)
+        if "distribution" not in self.model_fields_set or gaps == ("poisson", "exponential"):
             given.discard("distribution")
         given.discard("process")
         shape = given & set(Shape.model_fields)

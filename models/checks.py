@@ -9,13 +9,13 @@ import math
 import numbers
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, NoReturn
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Field,
     ValidationError,
     model_validator,
 )
@@ -23,6 +23,10 @@ from pydantic_core import PydanticCustomError
 
 MAX_FAULTS = 20  # said at once
 NAME = re.compile(r"\w(?:[\w -]*\w)?")
+A_NAME = {  # the same for JSON Schema, whose \w is ASCII only: what it may not hold
+    "pattern": r"^[^\x00-/:-@\[-^`{-\x7f]([^\x00-\x1f!-,./:-@\[-^`{-\x7f]*[^\x00-/:-@\[-^`{-\x7f])?$",
+    "maxLength": 100,
+}
 ALSO_CALLED = {  # in other tools
     "constant": "deterministic",
     "fixed": "deterministic",
@@ -30,6 +34,9 @@ ALSO_CALLED = {  # in other tools
     "normal": "lognormal",
     "trace": "timestamps",
 }
+
+
+A_TIME = {"type": "number", "minimum": 0, "maximum": 10**12}
 
 
 class InvalidSystem(ValueError):
@@ -127,6 +134,20 @@ def refuse(value: Any, expected: str, suggestion: str = "") -> NoReturn:
 # Kinds of value
 
 
+@dataclass(frozen=True)
+class Kind(BeforeValidator):
+    """A check of a value, and what an editor is told of it: keywords of JSON Schema."""
+
+    keywords: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        schema = handler(core_schema)
+        parts = schema.get("additionalProperties")
+        if isinstance(parts, dict) and "required" not in handler.resolve_ref_schema(parts):
+            schema["additionalProperties"] = {"anyOf": [parts, {"type": "null"}]}
+        return {**schema, **self.keywords}
+
+
 def a_number(expected: str, low: float = 0.0, high: float = 1e12, above: bool = False):
     """A finite number from `low` (or above it) to `high`, and none that only rounding made."""
 
@@ -143,7 +164,12 @@ def a_number(expected: str, low: float = 0.0, high: float = 1e12, above: bool = 
             refuse(value, expected, "the least above 0 is 1e-9" if inside else suggestion)
         return found + 0.0
 
-    return BeforeValidator(check)
+    lowest = "exclusiveMinimum" if above else "minimum"
+    return Kind(check, keywords={lowest: _plain(low), "maximum": _plain(high)})
+
+
+def _plain(number: float) -> float:
+    return int(number) if float(number).is_integer() else number
 
 
 def _as_number(value: Any) -> str:
@@ -167,11 +193,14 @@ def a_count(expected: str, low: int, high: int = 10**9):
             refuse(value, expected, _as_number(value))
         return int(value)
 
-    return BeforeValidator(check)
+    return Kind(check, keywords={"minimum": low, "maximum": high})
 
 
-def or_nothing(kind: BeforeValidator):
-    return BeforeValidator(lambda value: None if value is None else kind.func(value))  # type: ignore[call-arg]
+def or_nothing(kind: Kind):
+    keywords = dict(kind.keywords)
+    if "enum" in keywords:
+        keywords["enum"] = [*keywords["enum"], None]
+    return Kind(lambda value: None if value is None else kind.func(value), keywords=keywords)  # type: ignore[call-arg]
 
 
 def some_text(value: Any) -> str:
@@ -202,7 +231,7 @@ def an_option(*options: str):
             refuse(value, f"one of {', '.join(options)}", nearest(word, options))
         return value
 
-    return BeforeValidator(check)
+    return Kind(check, keywords={"enum": list(options)})
 
 
 def a_mapping(what: str, empty: bool = False):
@@ -222,7 +251,8 @@ def a_mapping(what: str, empty: bool = False):
                 )
         return {key: {} if part is None else part for key, part in value.items()}
 
-    return BeforeValidator(check)
+    least = {} if empty else {"minProperties": 1}
+    return Kind(check, keywords={"propertyNames": A_NAME, **least})
 
 
 def a_list(what: str, empty: bool = True):
@@ -233,7 +263,7 @@ def a_list(what: str, empty: bool = True):
             refuse(value, f"a list of at least one of {what}")
         return tuple(value)
 
-    return BeforeValidator(check)
+    return Kind(check, keywords={} if empty else {"minItems": 1})
 
 
 def _times(value: Any) -> tuple[float, ...]:
@@ -247,19 +277,14 @@ def _times(value: Any) -> tuple[float, ...]:
     return tuple(map(float, value))
 
 
-# The constraints stand before the checks, so that they are in the JSON Schema; the checks come first.
-Ms = Annotated[float, Field(ge=0), a_number("a time in ms, 0 or more")]
-Cv = Annotated[
-    float, Field(ge=0, le=100), a_number("a coefficient of variation from 0 to 100", high=100)
-]
-Share = Annotated[float, Field(ge=0, le=1), a_number("a share from 0 to 1", high=1.0)]
-Rate = Annotated[
-    float, Field(gt=0, le=1e9), a_number("a number above 0, per second", high=1e9, above=True)
-]
-Name = Annotated[str, BeforeValidator(_known_name)]
-Text = Annotated[str, BeforeValidator(some_text)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
-Times = Annotated[tuple[float, ...], BeforeValidator(_times)]
+Ms = Annotated[float, a_number("a time in ms, 0 or more")]
+Cv = Annotated[float, a_number("a coefficient of variation from 0 to 100", high=100)]
+Share = Annotated[float, a_number("a share from 0 to 1", high=1.0)]
+Rate = Annotated[float, a_number("a number above 0, per second", high=1e9, above=True)]
+Name = Annotated[str, Kind(_known_name, keywords=A_NAME)]
+Text = Annotated[str, Kind(some_text)]
+Flag = Annotated[bool, Kind(_flag)]
+Times = Annotated[tuple[float, ...], Kind(_times, keywords={"minItems": 1, "items": A_TIME})]
 
 
 # Parts

@@ -14,9 +14,11 @@ from models.commands.draw import draw
 from models.commands.edition import edition
 from models.commands.gate import gate
 from models.commands.import_ import import_
+from models.commands.init import init
 from models.commands.presets import presets
 from models.commands.road import road
 from models.commands.run import run
+from models.commands.schema import schema
 from models.commands.sweep import sweep
 
 
@@ -54,5 +56,18 @@ def main():
     """
 
 
-for command in (check, run, sweep, draw, presets, gate, road, claims, edition, import_):
+for command in (
+    init,
+    import_,
+    check,
+    run,
+    sweep,
+    draw,
+    presets,
+    gate,
+    road,
+    claims,
+    edition,
+    schema,
+):
     main.add_command(command)

@@ -51,21 +51,21 @@ class Shape(Part):
     """The fields that say what a distribution looks like."""
 
     distribution: Kind = "exponential"
-    """Which distribution."""
+    """Which distribution it is."""
     cv: Annotated[Cv | None, or_nothing(a_number("a cv above 0, at most 100", 0, 100, True))] = None
     """Standard deviation over mean: hyperexponential (above 1), lognormal, erlang."""
     phases: Annotated[int | None, or_nothing(a_count("1 to 500 phases", 1, MAX_PHASES))] = None
-    """Exponential phases of an erlang distribution."""
+    """How many exponential phases an erlang distribution has."""
     low_ms: Annotated[Ms | None, or_nothing(a_number("a time in ms, 0 or more"))] = None
-    """Least value of a uniform or bounded Pareto distribution."""
+    """Least value of a uniform or bounded Pareto distribution, in ms."""
     high_ms: Annotated[Ms | None, or_nothing(a_number("a time in ms, 0 or more"))] = None
-    """Greatest value of a uniform or bounded Pareto distribution."""
+    """Greatest value of a uniform or bounded Pareto distribution, in ms."""
     shape: Annotated[
         float | None, or_nothing(a_number("a shape from above 0.01 to 100", 0.01, 100, True))
     ] = None
     """Tail index of a bounded Pareto distribution."""
     values_ms: Times | None = None
-    """Observed values of an empirical distribution, each as likely as the others."""
+    """Observed values of an empirical distribution in ms, each as likely as the others."""
 
     def check_shape(self, needed: tuple[str, ...], given: set[str]) -> None:
         """Refuse what a distribution does not use, lacks, or cannot have; `given`: keys with a value."""

@@ -7,7 +7,7 @@ import math
 from itertools import accumulate, pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from models.checks import (
     Flag,
@@ -29,11 +29,11 @@ class Producers(Part):
     """The buffer of each producing service: messages that the broker has not acknowledged yet."""
 
     buffer: Annotated[int | None, or_nothing(a_count("1 or more messages, or null", 1))] = None
-    """Messages that it holds; a producer that finds it full waits. Null: any number."""
-    batch: Annotated[int, Field(ge=1, le=10_000), a_count("1 to 10,000 messages", 1, 10_000)] = 1
+    """How many messages it holds; a producer that finds it full waits; null: any number."""
+    batch: Annotated[int, a_count("1 to 10,000 messages", 1, 10_000)] = 1
     """How many messages are sent together at most."""
     linger_ms: Ms = 0.0
-    """How long the first message of a batch waits for more."""
+    """How long the first message of a batch waits for more, in ms."""
     waits: Flag = False
     """Whether the producer waits until its message has been acknowledged, not only buffered."""
 
@@ -41,9 +41,9 @@ class Producers(Part):
 class Keys(Part):
     """Keys of messages, and how unevenly they are used."""
 
-    count: Annotated[int, Field(ge=1, le=10**6), a_count("1 to 1,000,000 keys", 1, 10**6)] = 1000
+    count: Annotated[int, a_count("1 to 1,000,000 keys", 1, 10**6)] = 1000
     """How many different keys there are; a checksum puts each into a partition."""
-    skew: Annotated[float, Field(ge=0, le=10), a_number("a number from 0 to 10", high=10.0)] = 0.0
+    skew: Annotated[float, a_number("a number from 0 to 10", high=10.0)] = 0.0
     """Exponent of Zipf's law: the k-th key is used in proportion to k to the power of -skew."""
 
 
@@ -51,7 +51,7 @@ class Mirror(Part):
     """A copy of a broker on another infrastructure, which the consumers there read from."""
 
     lag: Distribution = NO_TIME
-    """What a copy takes besides half a round trip."""
+    """The time that a copy takes besides half a round trip."""
 
 
 class Broker(Part):
@@ -72,17 +72,17 @@ class Broker(Part):
     keys: Keys | None = None
     """The keys that decide on the partition; null: all partitions get the same share."""
     rebalance_ms: Ms = 0.0
-    """How long all consumers of a service stand still when one leaves or joins in a restart."""
+    """How long all consumers of a service stand still when one leaves or joins in a restart, in ms."""
     prefetch: Annotated[int | None, or_nothing(a_count("1 or more messages, or null", 1))] = None
     """Messages that each consumer may have in hand and under way; null: it takes one when free."""
     retention_ms: Annotated[
         float | None, or_nothing(a_number("a time in ms, above 0, or null", above=True))
     ] = None
-    """How long a message is kept; one whose turn has not come by then is lost. Null: for ever."""
-    max_deliveries: Annotated[int, Field(ge=1), a_count("1 or more deliveries", 1)] = 20
+    """How long a message is kept, in ms; one whose turn has not come by then is lost; null: for ever."""
+    max_deliveries: Annotated[int, a_count("1 or more deliveries", 1)] = 20
     """How often a message is delivered whose processing breaks off; then it is set aside."""
     redelivery_ms: Ms = 0.0
-    """How long it waits before it is delivered again."""
+    """How long it waits before it is delivered again, in ms."""
     mirrors: Annotated[dict[Name, Mirror], a_mapping("infrastructure", empty=True)] = {}
     """Copies of the broker, by the infrastructure that they run on."""
     producers: Producers | None = None

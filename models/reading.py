@@ -132,6 +132,14 @@ def dump(data: dict, comments: Mapping[tuple, str] | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def inline(data: Any) -> str:
+    """The same on one line, to be put into such a text."""
+    return yaml.dump(
+        data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=True,
+        width=10**9,
+    ).strip()  # fmt: skip
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML 1.2 scalars (no `yes`, `1:30` or `010` with another meaning), every key once."""
 

@@ -9,7 +9,7 @@ of known tools.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from models.checks import (
     Flag,
@@ -28,9 +28,9 @@ from models.checks import (
 from models.distributions import Distribution
 from models.presets import PRESETS, merged
 
-Positive = Annotated[float, Field(gt=0), a_number("a number above 0", above=True)]
-PositiveMs = Annotated[float, Field(gt=0), a_number("a time in ms, above 0", above=True)]
-Count = Annotated[int, Field(ge=1), a_count("a whole number of at least 1", 1)]
+Positive = Annotated[float, a_number("a number above 0", above=True)]
+PositiveMs = Annotated[float, a_number("a time in ms, above 0", above=True)]
+Count = Annotated[int, a_count("a whole number of at least 1", 1)]
 
 RESULTS = ("failed", "rejected", "timed_out", "unavailable", "broken")
 BACKOFFS = ("none", "drawn", "exponential", "full_jitter", "equal_jitter", "decorrelated")
@@ -41,18 +41,19 @@ class Budget(Part):
 
     tokens: Positive = 10.0
     """How many it holds; it is full at the start."""
-    per_call: Annotated[float, Field(ge=0), a_number("a number of tokens, 0 or more")] = 0.2
+    per_call: Annotated[float, a_number("a number of tokens, 0 or more")] = 0.2
     """Tokens that each first try brings in."""
-    per_s: Annotated[float, Field(ge=0), a_number("a number of tokens, 0 or more")] = 0.0
-    """Tokens that come in each second."""
+    per_s: Annotated[float, a_number("a number of tokens, 0 or more")] = 0.0
+    """Tokens that come in per second."""
 
 
 class Retry(Part):
     """Trying again after a try that did not succeed."""
 
     example = "{attempts: 3}"
-    attempts: Annotated[int, Field(ge=1), a_count("a number of tries of at least 1", 1)]
-    """Tries at most, the first one included."""
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required"))
+    attempts: Annotated[int, a_count("a number of tries of at least 1", 1)]
+    """How many tries there are at most, the first included; needed unless a preset says it."""
     on: Annotated[
         tuple[Annotated[str, an_option(*RESULTS)], ...],
         a_list(f"results, of {', '.join(RESULTS)}", empty=False),
@@ -66,10 +67,10 @@ class Retry(Part):
     pause: Distribution | None = None
     """The pause of the back-off `drawn`; a fixed pause is a deterministic one."""
     base_ms: PositiveMs = 25.0
-    """The pause, or the most that it can be, after the first try."""
+    """The pause after the first try, or the most that it can be, in ms."""
     cap_ms: PositiveMs = 10_000.0
-    """The most that a pause can be."""
-    factor: Annotated[float, Field(ge=1), a_number("a factor of at least 1", 1)] = 2.0
+    """The most that a pause can be, in ms."""
+    factor: Annotated[float, a_number("a factor of at least 1", 1)] = 2.0
     """What the pause is multiplied by after each further try."""
     budget: Budget | None = None
     """What limits the retries of all calls together; null: nothing."""
@@ -88,14 +89,14 @@ class Retry(Part):
 class Breaker(Part):
     """A circuit breaker: opens when too large a share of the last results was bad."""
 
-    window: Annotated[int, Field(ge=1), a_count("1 to 100,000 results", 1, 100_000)] = 100
+    window: Annotated[int, a_count("1 to 100,000 results", 1, 100_000)] = 100
     """How many results it looks back on."""
     share: Share = 0.5
     """The share of bad results at which it opens."""
     minimum: Count = 100
     """How many results it wants to see before it judges."""
     open_ms: Ms = 60_000.0
-    """How long it stays open before it lets trials through."""
+    """How long it stays open before it lets trials through, in ms."""
     trials: Count = 10
     """How many trials must succeed, one after the other, before it closes."""
 
@@ -114,37 +115,44 @@ class Breaker(Part):
 class Throttle(Part):
     """Client-side throttling: the more of the last requests were refused, the fewer are sent."""
 
-    multiplier: Annotated[float, Field(ge=1), a_number("a number of at least 1", 1)] = 2.0
+    multiplier: Annotated[float, a_number("a number of at least 1", 1)] = 2.0
     """How many requests it sends for each one that is accepted."""
     window_ms: PositiveMs = 120_000.0
-    """Over how long it counts, fading."""
+    """Over how many ms it counts, fading."""
 
 
 class Policy(Part):
     """What a caller does about an edge; nothing of it is done unless it is said."""
 
-    preset: Annotated[
-        str | None,
-        Field(json_schema_extra={"enum": [*PRESETS, None]}),
-        or_nothing(an_option(*PRESETS)),
-    ] = None
+    model_config = ConfigDict(
+        json_schema_extra={  # what a preset says need not be said again
+            "if": {"not": {"required": ["preset"]}},
+            "then": {
+                "properties": {
+                    "retry": {"if": {"type": "object"}, "then": {"required": ["attempts"]}}
+                }
+            },
+        }
+    )
+
+    preset: Annotated[str | None, or_nothing(an_option(*PRESETS))] = None
     """The tool whose defaults hold where nothing else is said; see `decouple presets`."""
     timeout_ms: Annotated[
         float | None, or_nothing(a_number("a time in ms, above 0", above=True))
     ] = None
-    """How long the caller waits for one try; the callee goes on all the same."""
+    """How long the caller waits for one try, in ms; the callee goes on all the same."""
     patience: Distribution | None = None
-    """The same, drawn anew for each try."""
+    """How long the caller waits for one try, drawn anew for each."""
     passes_deadline: Flag = False
     """Whether the callee learns until when the caller waits, and passes it on."""
     retry: Retry | None = None
-    """Trying again."""
+    """How it tries again; null: it does not."""
     breaker: Breaker | None = None
-    """A circuit breaker."""
+    """The circuit breaker; null: none."""
     throttle: Throttle | None = None
-    """Client-side throttling."""
+    """Throttling on the caller's side; null: none."""
     bulkhead: Annotated[int | None, or_nothing(a_count("1 or more calls at once", 1))] = None
-    """How many tries may be under way at once."""
+    """How many tries may be under way at once; null: any number."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -192,9 +200,9 @@ class Proxy(Part):
     """
 
     hop_ms: Ms = 0.63
-    """How much longer a call takes, in the proxies of both sides together."""
+    """How much longer a call takes in the proxies of both sides together, in ms."""
     cpu_ms: Ms = 0.4
-    """Processor time of a call in the proxies; it keeps the callee's worker busy."""
+    """Processor time of a call in the proxies, in ms; it keeps the callee's worker busy."""
 
 
 class Mtls(Part):
@@ -206,10 +214,10 @@ class Mtls(Part):
 
     session_reuse: Share = 0.99
     """The share of calls that go on with a session which is there already."""
-    round_trips: Annotated[float, Field(ge=0), a_number("a number of round trips, 0 or more")] = 2.0
-    """Round trips of a handshake."""
+    round_trips: Annotated[float, a_number("a number of round trips, 0 or more")] = 2.0
+    """How many round trips a handshake takes."""
     cpu_ms: Ms = 0.185
-    """Computation of a handshake."""
+    """How long the computation of a handshake takes, in ms."""
 
 
 class Telemetry(Part):
@@ -218,7 +226,7 @@ class Telemetry(Part):
     sampling: Share = 1.0
     """The share of requests that are traced, decided once for all their steps."""
     span_ms: Ms = 0.0
-    """What the callee's worker does for the trace, in ms a step."""
+    """How long the callee's worker is busy with the trace, in ms for each step."""
 
 
 class Mesh(Policy):
@@ -270,11 +278,11 @@ class Outage(Part):
     ] = ()
     """Consumers that stand still, as in a rebalance, each group by its broker and its service."""
     from_ms: Annotated[float | None, or_nothing(a_number("a time in ms, 0 or more"))] = None
-    """When it begins; a run may start in the middle of it."""
+    """When it begins, in ms; a run may start in the middle of it."""
     for_ms: Annotated[float | None, or_nothing(a_number("a time in ms, above 0", above=True))] = (
         None
     )
-    """How long it lasts."""
+    """How long it lasts, in ms."""
     up: Distribution | None = None
     """The time between the end of one and the next: its mean is the mean time between failures."""
     down: Distribution | None = None
@@ -303,13 +311,13 @@ class Restart(Part):
     example = "{service: NAME, instances: 4, from_ms: 60000, each_ms: 5000}"
     service: Name
     """The service that is restarted."""
-    instances: Annotated[int, Field(ge=2), a_count("2 or more instances", 2)]
+    instances: Annotated[int, a_count("2 or more instances", 2)]
     """How many there are; they share its workers evenly and are dealt its requests in turn."""
     from_ms: Ms
-    """When the first one stops."""
+    """When the first one stops, in ms."""
     each_ms: PositiveMs
-    """How long each one is down."""
+    """How long each one is down, in ms."""
     pause_ms: Ms = 0.0
-    """From the start of one to the stop of the next."""
+    """From the start of one to the stop of the next, in ms."""
     drains: Flag = True
     """Whether an instance ends what it has begun; else that is lost."""

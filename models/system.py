@@ -15,13 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ValidationError, model_validator
 
-from models.arrivals import POISSON, Arrivals
+from models.arrivals import POISSON, PROCESSES, Arrivals
 from models.checks import (
     Cv,
     Flag,
     InvalidSystem,
+    Kind,
     Ms,
     Name,
     Part,
@@ -32,6 +33,7 @@ from models.checks import (
     a_list,
     a_mapping,
     a_number,
+    an_option,
     did_you_mean,
     fault,
     faults,
@@ -73,7 +75,7 @@ def _workers(value: Any):
     return a_count(expected, 1).func(value)  # type: ignore[call-arg]
 
 
-Loss = Annotated[float, Field(ge=0, le=0.5), a_number("a share from 0 to 0.5", high=0.5)]
+Loss = Annotated[float, a_number("a share from 0 to 0.5", high=0.5)]
 Wait = Annotated[float | None, or_nothing(a_number("a time in ms, above 0, or null", above=True))]
 
 
@@ -81,7 +83,7 @@ class Infrastructure(Part):
     """Where things run, and what fails together."""
 
     label: Text | None = None
-    """What to call it in a picture."""
+    """What to call it in a picture; null: its name."""
 
 
 class Link(Part):
@@ -90,7 +92,7 @@ class Link(Part):
     ends: Annotated[tuple[Name, ...], a_list("two infrastructures")]
     """The names of the two infrastructures that it joins."""
     rtt_ms: Ms
-    """Round trip in ms."""
+    """The round trip between them, in ms."""
     jitter_cv: Cv = 0.0
     """Standard deviation over mean of the round trip (lognormal)."""
     loss: Loss = 0.0
@@ -101,7 +103,7 @@ class Network(Part):
     """Round trips inside one infrastructure, and between two."""
 
     within_ms: Ms = 0.5
-    """Round trip inside one infrastructure, in ms."""
+    """The round trip inside one infrastructure, in ms."""
     jitter_cv: Cv = 0.0
     """Standard deviation over mean of the round trip inside one infrastructure."""
     loss: Loss = 0.0
@@ -116,19 +118,21 @@ class Service(Part):
     infrastructure: Name
     """The name of the infrastructure that it runs on."""
     team: Text | None = None
-    """Who owns it."""
-    workers: Annotated[int | Literal["unlimited"], BeforeValidator(_workers)] = "unlimited"
-    """How many requests it can have in hand at once."""
+    """The team that owns it; null: nobody."""
+    workers: Annotated[int | Literal["unlimited"], Kind(_workers, keywords={"minimum": 1})] = (
+        "unlimited"
+    )
+    """How many requests it can have in hand at once, or `unlimited`."""
     queue_limit: Annotated[
         int | None, or_nothing(a_count("a whole number of at least 0, or null", 0))
     ] = None
-    """Places to wait, workers not counted; null: no limit."""
+    """How many places to wait it has, workers not counted; null: no limit."""
     sheds_late: Flag = False
     """Whether a call whose deadline has passed is turned away when its turn comes."""
     max_wait_ms: Wait = None
-    """A call that has waited longer is turned away when its turn comes; null: never."""
+    """A call that has waited longer, in ms, is turned away when its turn comes; null: never."""
     max_standing_wait_ms: Wait = None
-    """The same where the queue has not been empty for max_wait_ms: shorter, as in CoDel."""
+    """The same limit, in ms, where the queue has not been empty for max_wait_ms: shorter, as in CoDel."""
 
     @model_validator(mode="after")
     def _sheds(self):
@@ -155,7 +159,7 @@ class Step(Policy):
     name: Name | None = None
     """What to call the step; the service's name if nothing is said."""
     work: Distribution = NO_TIME
-    """Its own work."""
+    """The time of its own work."""
     in_parallel: Flag = False
     """Whether its children are called together or one after the other."""
     then: Annotated[tuple["Step", ...], a_list("steps")] = ()
@@ -167,7 +171,7 @@ class Step(Policy):
     errors: Share = 0.0
     """Probability that its own work breaks off with a technical error, before it commits."""
     undo: Distribution | None = None
-    """The work that undoes it when its saga fails; null: nothing to undo."""
+    """The time of the work that undoes it when its saga fails; null: nothing to undo."""
     idempotent: Flag = False
     """Whether a message that comes again is recognised, and its work not done twice."""
     deferrable: Flag = False
@@ -182,12 +186,12 @@ class Flow(Part):
     rate_per_s: Annotated[Rate | None, or_nothing(a_number("a number above 0", 0, 1e9, True))] = (
         None
     )
-    """Arrivals per second; not with timestamps."""
+    """How many arrive per second on average; not with timestamps."""
     arrivals: Annotated[
         Arrivals,
         BeforeValidator(
             lambda value: {"process": value} if isinstance(value, str) else value,
-            json_schema_input_type=Arrivals | str,
+            json_schema_input_type=Arrivals | Annotated[str, an_option(*PROCESSES)],
         ),
     ] = POISSON
     """How they arrive: Poisson if nothing is said."""
@@ -289,7 +293,7 @@ class System(Part):
     infrastructures: Annotated[dict[str, Infrastructure], a_mapping("infrastructure")]
     """A mapping from the name of each infrastructure to what it is."""
     network: Network = Network()
-    """Round trips."""
+    """The round trips: inside one infrastructure, and between two."""
     brokers: Annotated[dict[str, Broker], a_mapping("broker", empty=True)] = {}
     """A mapping from the name of each broker to what it is."""
     services: Annotated[dict[str, Service], a_mapping("service")]
@@ -301,7 +305,7 @@ class System(Part):
     outages: Annotated[tuple[Outage, ...], a_list("outages")] = ()
     """What goes down, and when."""
     restarts: Annotated[tuple[Restart, ...], a_list("restarts")] = ()
-    """Rolling restarts."""
+    """The rolling restarts: whose instances go down one after the other, and when."""
 
     # From outside, and back
 

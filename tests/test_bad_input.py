@@ -4,12 +4,14 @@ import copy
 import math
 import re
 
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.checks import MAX_FAULTS
 from models.reading import MAX_NESTING
+from models.schema import schema
 from models.system import InvalidSystem, System, bundled, parse
 
 # A place is names joined by dots, positions in brackets, and quoted what is not a name.
@@ -304,8 +306,11 @@ JUNK = st.recursive(
 )
 
 
+VALID = jsonschema.Draft202012Validator(schema())
+
+
 def accept(data):
-    """Only a valid system that works, or sentences with their places."""
+    """Only a valid system that works and that an editor does not fault, or sentences with places."""
     try:
         system = System.model_validate(data)
     except InvalidSystem as error:
@@ -314,6 +319,7 @@ def accept(data):
             assert SENTENCE.fullmatch(line), line
         return None
     assert System.model_validate(parse(system.to_yaml())) == system
+    VALID.validate(data)
     system.loads(), system.warnings(), system.plan()
     return system
 

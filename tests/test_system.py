@@ -2,7 +2,6 @@
 
 import math
 
-import jsonschema
 import pytest
 
 from models import System, simulate
@@ -201,18 +200,3 @@ def test_coming_back_to_a_held_service_is_allowed_where_it_cannot_lock_up():
     limited.with_("flows.place_order.root.then[0].then", [{"service": "stock"}])  # local
     with pytest.raises(InvalidSystem, match="can lock up for ever"):
         limited.with_("flows.place_order.root.then[0].then", [{"service": "order"}])
-
-
-def test_json_schema_can_be_made():
-    schema = System.model_json_schema()
-    assert "mean_ms" in schema["$defs"]["Distribution"]["properties"]
-    assert schema["additionalProperties"] is False
-    for name in bundled():
-        data = System.load(name).to_dict()
-        jsonschema.validate(data, schema)
-        flow = next(iter(data["flows"].values()))
-        flow["arrivals"] = "deterministic"
-        jsonschema.validate(data, schema)
-        flow["rate_per_s"] = -1
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(data, schema)

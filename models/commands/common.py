@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 
 import click
 
@@ -93,6 +92,9 @@ stage_option = click.option(
     help="Take the system down the road to this stage first.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+output_option = click.option(
+    "-o", "--output", type=click.Path(), help="Where to write it; else it is printed."
+)
 
 
 def load(file, stage):
@@ -104,22 +106,24 @@ def load(file, stage):
         return stages.at(system, stage) if stage else system
 
 
-def write(output, text):
-    """Write a file whole or not at all; what is no ordinary file (a device, a pipe) directly."""
-    target = Path(output)
-    part = target.with_name(f"{target.name}.part") if target.name else target
+def put_out(output, text):
+    """Print a text, or write it to a file: all of it or nothing."""
+    if output is None or output == "-":
+        click.echo(text)
+    else:
+        written(output, f"{text}\n")
+
+
+def written(output, data):
+    """Write a file, all of it or nothing, and say so."""
+    from models.resuming import write
+
     try:
-        if target.exists() and not target.is_file():  # a device, a pipe, or a directory
-            target.write_text(text, encoding="utf-8")
-        else:
-            part.write_text(text, encoding="utf-8")
-            part.replace(target)
+        write(output, data)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise Mistake(f"{output!r}: cannot be written: {reason}; expected a file name") from None
-    finally:
-        if part.is_file():
-            part.unlink()
+    click.echo(f"{output} written", err=True)
 
 
 def dumped(data):

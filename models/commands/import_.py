@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from models.commands.common import Amount, Mistake, dumped, json_option, told, write
+from models.commands.common import Amount, Mistake, dumped, json_option, told, written
 
 output_option = click.option(
     "-o", "--output", type=click.Path(), help="Where to write the system; else it is printed."
@@ -47,7 +47,7 @@ def traces(file, output, sampled, name, as_json):
     with told(InvalidTraces):
         found = read(file, sampled, name, progress=sys.stderr.isatty())
     if output:
-        write(output, found.to_yaml())
+        written(output, found.to_yaml())
     if as_json:
         click.echo(dumped({**found.report(), "system": found.system.to_dict()}))
         return
