@@ -1,63 +1,89 @@
 """Long jobs: what is finished is kept until all is, and nothing is left half-written.
 
-A job is made of points that can be computed in any order, such as those of a grid. Each finished
-point is kept as a small file in a folder beside the output (`parts_of`), under a hash of everything
-that it depends on; so a job that was interrupted goes on where it was, and one that has changed
-takes nothing over that no longer holds. When the output is written, the folder is removed.
+A job is made of pieces that can be computed in any order, such as the points of a grid. Each
+finished piece becomes a line of a file beside the output (`unfinished`), under a key of everything
+that it depends on (`key_of`). So a job that was interrupted goes on where it was, and what has
+changed since is not taken for the same. When the output is safe, the file is removed (`done`).
 """
 
+import fcntl
 import hashlib
 import json
 import os
-import re
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_NAME = re.compile(r"[0-9a-f]{32}\.json(\.\d+\.part)?")
+
+class Busy(ValueError):
+    """Somebody else is at the same job."""
 
 
-class Parts:
-    """The finished points in a folder, which is made when the first one is put there.
+def key_of(content: Any) -> str:
+    """A key of whatever JSON can hold; what it cannot hold counts by its repr."""
+    plain = json.dumps(content, sort_keys=True, default=repr)
+    return hashlib.sha256(plain.encode()).hexdigest()[:32]
 
-    `content` is whatever JSON can hold and says all that the point's result depends on: the system,
-    the parameters, the seed, the version of the models (`models.publish.fingerprint`). A result is
-    whatever JSON can hold, infinite and missing numbers included.
+
+def unfinished(output: str | Path) -> Path:
+    """Where the finished pieces of a job are kept that writes `output`."""
+    output = Path(output)
+    return output.with_name(f"{output.name}.unfinished")
+
+
+class Kept:
+    """The finished pieces of a job in a file, by key; to be used in a `with`.
+
+    A result is whatever JSON can hold, numbers that are infinite or missing included. Without a
+    path nothing outlives the job. Raises Busy where another process has the file open, OSError
+    where it cannot be written.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(self, path: str | Path | None):
+        self.path = None if path is None else Path(path)
+        self.found: dict[str, Any] = {}
 
-    def get(self, content: Any) -> Any:
-        """The result that was put there for this content; None if there is none to be read."""
-        try:
-            return json.loads(self._file(content).read_text("utf-8"))["result"]
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
+    def __enter__(self) -> "Kept":
+        if self.path is not None:
+            self._file = self.path.open("a+b")
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._file.close()
+                raise Busy(
+                    f"{self.path}: another process writes to it now; expected one at a time; "
+                    "wait for it, or choose another output"
+                ) from None
+            self._file.seek(0)
+            for line in self._file:
+                try:
+                    key, result = json.loads(line)
+                    self.found[key] = result
+                except (ValueError, TypeError):
+                    pass  # a line that was being written when all stopped: that piece is done again
+            if self._file.tell():
+                self._file.write(b"\n")  # so that what comes next begins a line
+        return self
 
-    def put(self, content: Any, result: Any) -> None:
-        """Keep a result: whole or not at all, whoever else writes there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write(self._file(content), json.dumps({"content": content, "result": result}))
+    def __exit__(self, *_: object) -> None:
+        if self.path is not None:
+            if not self.found:  # nothing to keep
+                self.done()
+            self._file.close()
+
+    def put(self, results: Mapping[str, Any]) -> None:
+        """Keep some results, each by its key."""
+        self.found.update(results)
+        if self.path is not None:
+            for key, result in results.items():
+                self._file.write(json.dumps([key, result]).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def done(self) -> None:
-        """Remove what was kept, and the folder if there is nothing else in it."""
-        if self.folder.is_dir():
-            for path in self.folder.iterdir():
-                if _NAME.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
-            with suppress(OSError):
-                self.folder.rmdir()
-
-    def _file(self, content: Any) -> Path:
-        plain = json.dumps(content, sort_keys=True)
-        return self.folder / f"{hashlib.sha256(plain.encode()).hexdigest()[:32]}.json"
-
-
-def parts_of(output: str | Path) -> Parts:
-    """The finished points of a job that writes `output`: in `output.parts/` beside it."""
-    output = Path(output)
-    return Parts(output.with_name(f"{output.name}.parts"))
+        """Remove the file: the output is safe."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
 
 def write(path: str | Path, data: str | bytes) -> None:
@@ -69,7 +95,10 @@ def write(path: str | Path, data: str | bytes) -> None:
         return
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(raw)
+        with part.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())  # before what it replaces is gone
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -1,87 +1,89 @@
 """Long jobs go on where they were, take nothing over that no longer holds, and leave no rubbish."""
 
 import math
-from multiprocessing import get_context
+import os
 
 import pytest
 
-from models.resuming import Parts, parts_of, write
+from models.resuming import Busy, Kept, key_of, unfinished, write
+
+RESULT = [1.1, math.inf, None, "words", {"mean": 0.1 + 0.2}]
 
 
-def test_what_was_put_is_there_for_the_same_content_only(tmp_path):
-    parts = parts_of(tmp_path / "out.csv")
-    assert parts.folder == tmp_path / "out.csv.parts"
-    assert parts.get({"seed": 1}) is None and not parts.folder.exists()
-    result = [1.1, math.inf, None, "words", {"mean": 0.1 + 0.2}]
-    parts.put({"seed": 1, "path": "a"}, result)
-    assert Parts(parts.folder).get({"path": "a", "seed": 1}) == result
-    assert parts.get({"seed": 2, "path": "a"}) is None
-    assert len(list(parts.folder.iterdir())) == 1
+def test_a_key_is_of_all_that_is_said():
+    assert key_of({"seed": 1, "path": "a"}) == key_of({"path": "a", "seed": 1})
+    others = [{"seed": 2, "path": "a"}, {"seed": 1}, {"seed": 1.5, "path": "a"}, ["seed", 1], None]
+    assert len({key_of({"seed": 1, "path": "a"}), *map(key_of, others)}) == 6
 
 
-def test_what_cannot_be_read_counts_as_not_there(tmp_path):
-    parts = Parts(tmp_path / "parts")
-    parts.put(1, "result")
-    (kept,) = parts.folder.iterdir()
-    for broken in (b"", b'{"content": 1, "res', b"[]", b"\xff\xfe", b"3"):
-        kept.write_bytes(broken)
-        assert parts.get(1) is None
-    parts.put(1, "again")
-    assert parts.get(1) == "again"
+def test_what_was_put_is_there_the_next_time(tmp_path):
+    path = unfinished(tmp_path / "out.csv")
+    assert path == tmp_path / "out.csv.unfinished"
+    with Kept(path) as kept:
+        assert kept.found == {}
+        kept.put({"a": RESULT, "b": 2})
+        kept.put({"c": 3})
+    with Kept(path) as kept:
+        assert kept.found == {"a": RESULT, "b": 2, "c": 3}
+        kept.put({"b": 4})
+    with Kept(path) as kept:
+        assert kept.found["b"] == 4
+        kept.done()
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_only_its_own_files_are_removed(tmp_path):
-    parts = Parts(tmp_path / "parts")
-    parts.done()  # nothing there yet
-    parts.put(1, 1)
-    parts.put(2, 2)
-    (parts.folder / "notes.txt").write_text("mine")
-    parts.done()
-    assert [path.name for path in parts.folder.iterdir()] == ["notes.txt"]
-    (parts.folder / "notes.txt").unlink()
-    parts.put(1, 1)
-    (parts.folder / f"{'0' * 32}.json.77.part").write_text("of a process that was killed")
-    parts.done()
-    assert not parts.folder.exists()
+def test_nothing_is_left_where_nothing_was_done(tmp_path):
+    with pytest.raises(KeyboardInterrupt), Kept(tmp_path / "out.unfinished"):
+        raise KeyboardInterrupt
+    with Kept(None) as kept:
+        kept.put({"a": 1})
+        kept.done()
+    assert kept.found == {"a": 1}
+    assert list(tmp_path.iterdir()) == []
 
 
-def _put(folder):
-    parts = Parts(folder)
-    for number in range(50):
-        parts.put("the same", [number] * 1000)
+def test_a_line_that_was_being_written_is_done_again(tmp_path):
+    path = tmp_path / "out.unfinished"
+    with Kept(path) as kept:
+        kept.put({"a": 1, "b": 2})
+    whole = path.read_bytes()
+    for cut in range(1, len(whole)):
+        path.write_bytes(whole[:cut])
+        with Kept(path) as kept:
+            assert kept.found in ({}, {"a": 1}, {"a": 1, "b": 2})
+            kept.put({"c": 3})
+            before = dict(kept.found)
+        with Kept(path) as kept:
+            assert kept.found == before
+    path.write_bytes(b"\xff\xfe\nnull\n[1]\n[[1], 2]\n" + whole)
+    with Kept(path) as kept:
+        assert kept.found == {"a": 1, "b": 2}
 
 
-def test_two_processes_may_write_the_same_point(tmp_path):
-    context = get_context("spawn")
-    writers = [context.Process(target=_put, args=(tmp_path / "parts",)) for _ in range(2)]
-    for writer in writers:
-        writer.start()
-    seen = 0
-    while any(writer.is_alive() for writer in writers):
-        result = Parts(tmp_path / "parts").get("the same")
-        seen += result is not None
-        assert result is None or len(set(result)) == 1 and len(result) == 1000
-    for writer in writers:
-        writer.join()
-        assert writer.exitcode == 0
-    assert seen and Parts(tmp_path / "parts").get("the same") == [49] * 1000
-    assert len(list((tmp_path / "parts").iterdir())) == 1
+def test_one_process_at_a_time(tmp_path):
+    with Kept(tmp_path / "out.unfinished") as kept:
+        kept.put({"a": 1})
+        with pytest.raises(Busy, match="another process writes to it now; expected one at a time"):
+            Kept(tmp_path / "out.unfinished").__enter__()
+    with Kept(tmp_path / "out.unfinished") as kept:
+        assert kept.found == {"a": 1}
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "out.csv"
     write(path, "before")
 
-    def full(self, raw):
-        with open(self, "wb") as file:
-            file.write(raw[:2])
+    def full(number):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.write_bytes", full)
+        patch.setattr("os.fsync", full)
         with pytest.raises(OSError):
             write(path, "after all")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
     write(path, "after all")
     assert path.read_text() == "after all"
+    reader, writer = os.pipe()
+    write(f"/dev/fd/{writer}", b"to a pipe")
+    assert os.read(reader, 100) == b"to a pipe"
