@@ -20,6 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from models.checks import MAX_FAULTS, show
+from models.reading import text_of
 
 SEVERITIES = ("minor", "major", "critical")  # from the mildest on
 COLUMNS = ("date", "severity")
@@ -89,11 +90,15 @@ def read(
         raise InvalidLog(
             f"from: {first} was found; expected at most the last day of the soak, {last}"
         )
-    name = str(name_or_path)
-    place = name if name.isprintable() and 0 < len(name) < 200 else show(name)
+    place, text = text_of(name_or_path, BUNDLED, "log", "CSV", InvalidLog, MAX_BYTES)
+    if not text.strip():
+        raise InvalidLog(
+            f"{place}: the file is empty; expected a first line with the columns date and severity; "
+            "if nothing came to light, that line alone"
+        )
     faults: list[str] = []
     found: list[Incident] = []
-    for line, row, fault in _rows(_text(name, place), place):
+    for line, row, fault in _rows(text, place):
         faulty = [fault] if fault else list(_faults(row, first, last, today))
         faults += [f"{place}, line {line}: {sentence}" for sentence in faulty]
         if not faulty:
@@ -111,37 +116,6 @@ def day(place: str, given: date | str) -> date:
     if fault := _no_day(str(given)):
         raise InvalidLog(f"{place}: {fault}")
     return date.fromisoformat(given.strip())
-
-
-def _text(name: str, place: str) -> str:
-    expected = "expected a CSV file in UTF-8"
-    try:
-        with BUNDLED.get(name, Path(name)).open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-        text = raw.decode("utf-8-sig")
-    except FileNotFoundError:
-        near = get_close_matches(name, BUNDLED, 1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise InvalidLog(
-            f"{place}: no such file; expected a CSV file, or the bundled 'invented'{meant}"
-        ) from None
-    except IsADirectoryError:
-        raise InvalidLog(f"{place}: this is a directory; expected a CSV file") from None
-    except UnicodeDecodeError as error:
-        raise InvalidLog(
-            f"{place}: byte {error.start} is not UTF-8; {expected}; save it as “CSV UTF-8”"
-        ) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidLog(f"{place}: cannot be read: {reason}; {expected}") from None
-    if len(raw) > MAX_BYTES:
-        raise InvalidLog(f"{place}: more than {MAX_BYTES:,} bytes; expected a smaller file")
-    if not text.strip():
-        raise InvalidLog(
-            f"{place}: the file is empty; expected a first line with the columns date and severity; "
-            "if nothing came to light, that line alone"
-        )
-    return text
 
 
 def _rows(text: str, place: str) -> Iterator[tuple[int, dict[str, str], str]]:

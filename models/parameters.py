@@ -9,6 +9,7 @@ sets stands in a cell of its own, which begins with `# Parameters`.
 import ast
 import math
 import numbers
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -35,15 +36,23 @@ def check(**ranges: Range) -> None:
     """
     names = get_ipython().user_ns
     declared, given = read(names["In"][1:])
+    require({name: names[name] for name in (*declared, *given)}, declared, ranges)
+
+
+def require(
+    values: Mapping[str, Any], declared: Mapping[str, str], ranges: Mapping[str, Range]
+) -> None:
+    """Refuse values that are not declared, or not of their kind and in their range."""
     faults = [
-        f"{name}: {names[name]!r} was found, but the notebook has no such parameter; "
+        f"{name}: {value!r} was found, but the notebook has no such parameter; "
         f"{_known(name, declared)}"
-        for name in given
+        for name, value in values.items()
         if name not in declared
     ]
     for name, kind in declared.items():
-        found = fault(names[name], kind, ranges.get(name, (LOWEST.get(kind), None)))
-        faults += [f"{name}: {found}"] if found else []
+        if name in values:
+            found = fault(values[name], kind, ranges.get(name, (LOWEST.get(kind), None)))
+            faults += [f"{name}: {found}"] if found else []
     if faults:
         raise ParameterError("\n".join(faults))
 
@@ -66,6 +75,28 @@ def read(cells: list[str]) -> tuple[dict[str, str], list[str]]:
                 if isinstance(line, ast.AnnAssign)
             }
     return declared, given
+
+
+def ranges(cells: list[str]) -> dict[str, Range] | None:
+    """The ranges with which a notebook calls `check`; None if it does not, or not by itself.
+
+    What stands before the call in its cell, imports and constants, is run to know them.
+    """
+    for source in cells:
+        if "parameters.check(" not in source:
+            continue
+        lines = ast.parse(source).body
+        for number, line in enumerate(lines):
+            call = line.value if isinstance(line, ast.Expr) else None
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "parameters.check":
+                names: dict[str, Any] = {}
+                call.func = ast.copy_location(ast.Name("dict", ast.Load()), call.func)
+                try:
+                    exec(compile(ast.Module(lines[:number], []), "check", "exec"), names)
+                    return eval(compile(ast.Expression(call), "check", "eval"), names)
+                except NameError:  # it needs what was computed before
+                    return None
+    return None
 
 
 def fault(value: Any, kind: str, bounds: Range = (None, None)) -> str:
@@ -92,6 +123,6 @@ def fault(value: Any, kind: str, bounds: Range = (None, None)) -> str:
     return f"{value!r} was found; expected {expected}{f'; write {value:.0f}' if whole else ''}"
 
 
-def _known(name: str, declared: dict[str, str]) -> str:
+def _known(name: str, declared: Mapping[str, str]) -> str:
     near = get_close_matches(name, declared, 1)
     return f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(declared)}"

@@ -1,4 +1,7 @@
-"""A system as a YAML file: read with care, because anybody may have written it, and written back."""
+"""A system as a YAML file: read with care, because anybody may have written it, and written back.
+
+A system file names no other file, and nothing in it makes any other file be opened.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +19,7 @@ MAX_VALUES = 2_000_000  # in one file, aliases followed
 MAX_LEVELS = 2 * MAX_NESTING + 20  # of lists and mappings inside each other
 MAX_MAPPINGS = 20 * MAX_STEPS  # in one file, aliases not followed
 MAX_BYTES = 50_000_000
+MAX_TEXT = 100_000  # characters of one value
 HINTS = {  # what to do where the text is no YAML, by a part of what the parser says
     "tab character": "indent with spaces",
     "cannot start any token": "put the value in quotes, and indent with spaces",
@@ -39,32 +43,52 @@ def bundled() -> tuple[str, ...]:
 
 def read(name_or_path: str | Path) -> Any:
     """The data of a bundled system or of a file."""
-    name = str(name_or_path)
-    place = name if name.isprintable() and 0 < len(name) < 200 else show(name)
-    path = BUNDLED / f"{name}.yml" if name in bundled() else Path(name)
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-        text = raw.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InvalidSystem(
-            f"{place}: no such file, and no bundled system of that name; {did_you_mean(name, bundled())}"
-        ) from None
-    except IsADirectoryError:
-        raise InvalidSystem(f"{place}: this is a directory; expected a YAML file") from None
-    except UnicodeDecodeError as error:
-        raise InvalidSystem(
-            f"{place}: byte {error.start} is not UTF-8; expected a YAML file in UTF-8"
-        ) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidSystem(f"{place}: cannot be read: {reason}; expected a YAML file") from None
-    if len(raw) > MAX_BYTES:
-        raise InvalidSystem(f"{place}: more than {MAX_BYTES:,} bytes; expected a smaller file")
+    known = {name: BUNDLED / f"{name}.yml" for name in bundled()}
+    place, text = text_of(name_or_path, known, "system", "YAML", InvalidSystem)
     data = parse(text, place)
     if data is None:
         raise InvalidSystem(f"{place}: the file is empty; expected a system")
     return data
+
+
+def text_of(
+    name_or_path: str | Path,
+    known: Mapping[str, Path],
+    what: str,
+    kind: str,
+    error: type[Exception],
+    most_bytes: int = MAX_BYTES,
+) -> tuple[str, str]:
+    """How to call a file in a message, and the text in it.
+
+    `known` has the paths of those that come along, by name; `what` is in it, and it is of a `kind`
+    of file. Raises `error` with a sentence where it cannot be read; no more than `most_bytes` are.
+    """
+    name = str(name_or_path)
+    place = name if name.isprintable() and 0 < len(name) < 200 else show(name)
+    expected = f"expected a {kind} file in UTF-8"
+    try:
+        with known.get(name, Path(name)).open("rb") as file:
+            raw = file.read(most_bytes + 1)
+        if len(raw) > most_bytes:
+            raise error(f"{place}: more than {most_bytes:,} bytes; expected a smaller file")
+        return place, raw.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise error(
+            f"{place}: no such file; expected a {kind} file, or the name of a bundled {what}; "
+            f"{did_you_mean(name, known)}"
+        ) from None
+    except IsADirectoryError:
+        raise error(f"{place}: this is a directory; {expected}") from None
+    except UnicodeDecodeError as fault:
+        raise error(
+            f"{place}: byte {fault.start} is not UTF-8; {expected}; save it as such"
+        ) from None
+    except (OSError, ValueError) as fault:
+        if isinstance(fault, error):
+            raise
+        reason = getattr(fault, "strerror", None) or str(fault)
+        raise error(f"{place}: cannot be read: {reason}; {expected}") from None
 
 
 def parse(text: str, place: str = "system") -> Any:
@@ -94,6 +118,12 @@ def parse(text: str, place: str = "system") -> Any:
                 refuse(event.start_mark, f"more than {MAX_MAPPINGS:,} mappings were found", steps)
             if values > MAX_VALUES:
                 refuse(event.start_mark, f"more than {MAX_VALUES:,} values were found", "fewer")
+            if len(getattr(event, "value", "")) > MAX_TEXT:
+                refuse(
+                    event.start_mark,
+                    f"a value of more than {MAX_TEXT:,} characters was found",
+                    "a shorter one",
+                )
             tag = getattr(event, "tag", None)
             if tag not in (None, "!"):
                 refuse(event.start_mark, f"the tag {show(tag)} is not known here")

@@ -157,9 +157,9 @@ def test_a_file_that_is_no_log(tmp_path, text, said):
 
 def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
     assert refused(tmp_path / "nothing.csv") == [
-        "no such file; expected a CSV file, or the bundled 'invented'"
+        "no such file; expected a CSV file, or the name of a bundled log; expected one of invented"
     ]
-    assert refused(tmp_path) == ["this is a directory; expected a CSV file"]
+    assert refused(tmp_path) == ["this is a directory; expected a CSV file in UTF-8"]
     assert "did you mean 'invented'?" in refused("invnted")[0]
     assert "'\\x00': cannot be read: embedded null byte" in refused("\0")[0]
     monkeypatch.setattr(incidents, "MAX_BYTES", 10)
