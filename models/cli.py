@@ -16,6 +16,7 @@ from models.commands.gate import gate
 from models.commands.import_ import import_
 from models.commands.init import init
 from models.commands.presets import presets
+from models.commands.rerun import rerun
 from models.commands.road import road
 from models.commands.run import run
 from models.commands.schema import schema
@@ -67,6 +68,7 @@ for command in (
     gate,
     road,
     claims,
+    rerun,
     edition,
     schema,
 ):
