@@ -53,5 +53,5 @@ def traces(file, output, sampled, name, as_json):
         return
     if not output:
         click.echo(found.to_yaml(), nl=False)
-    for line in [*found.lines(), *([f"{output} written"] if output else [])]:
+    for line in found.lines():
         click.echo(line, err=True)
