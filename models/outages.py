@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binomtest
 
-from models import stages, theory
+from models import ownership, stages, theory
 from models.distributions import Distribution
 from models.engine import draws
 from models.experiment import simulate
@@ -36,8 +36,13 @@ CHANGES = "change channel"
 # The system of this chapter, and its designs
 
 
-def company() -> System:
-    """The shop, and what its teams do for users of their own: every team has a flow or two."""
+def company(system: str = "shop") -> System:
+    """The system of this chapter, by its name or file; outages and restarts in it are left out.
+
+    The shop gets what its teams do for users of their own, so that every team has a flow or two.
+    """
+    if system != "shop":
+        return ownership.calm(System.load(system))
     data = System.load("shop").to_dict()
     data["name"] = "Company"
     del data["description"]
@@ -70,7 +75,13 @@ def apart(system: System, rtt_ms: float = 20.0) -> System:
             group |= dict.fromkeys(joined, joined)
     teams = {name: {system.services[other].team for other in group[name]} for name in group}
     homes = {name: str(*teams[name]) for name in teams if len(teams[name]) == 1}
-    return stages.separated(system, by=homes, rtt_ms=rtt_ms)
+    found = stages.separated(system, by=homes, rtt_ms=rtt_ms)
+    if len({service.infrastructure for service in found.services.values()}) == 1:
+        raise stages.StageError(
+            "apart: one team owns all services, so everything stays on one infrastructure; "
+            "expected services of two teams"
+        )
+    return found
 
 
 def own_brokers(system: System, rtt_ms: float = 20.0) -> System:
@@ -134,6 +145,35 @@ def series(availabilities: Sequence[float], down_hours: float = 1.0) -> System:
             "outages": outages,
         }
     )
+
+
+def fragile(system: System) -> str:
+    """The service whose trouble is looked at if none is named: the narrowest that takes messages.
+
+    That is the one with the fewest workers, the busiest of those with equally few. Where nobody
+    takes messages, it is the narrowest that is called, and in a system of one service that one.
+    """
+    loads = system.loads()
+    reached = {mode: {entry.step.service for entry in system.steps() if entry.mode == mode}
+               for mode in ("message", "call")}  # fmt: skip
+    among = reached["message"] or reached["call"] or set(system.services)
+
+    def narrow(name: str) -> tuple[float, float]:
+        load = loads[name]
+        return load.workers or inf, -load.held / (load.workers or 1)
+
+    return min((name for name in system.services if name in among), key=narrow)
+
+
+def window_s(
+    system: System, usual_s: float = 30.0, fewest: int = 2_000, most: int = 40_000
+) -> float:
+    """How long an outage lasts as requests see it: as usual, unless too few or too many arrive.
+
+    Within it at least `fewest` and at most `most` requests arrive.
+    """
+    per_s = sum(flow.mean_rate_per_s for flow in system.flows.values())
+    return min(max(usual_s, fewest / per_s), most / per_s) if per_s else usual_s
 
 
 # What goes down

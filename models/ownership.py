@@ -16,13 +16,122 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models import theory
+from models import stages, theory
 from models.calls import _above, _count, _from
 from models.system import Located, System
 
 YEAR_HOURS = 8760.0
 WEEK_HOURS = 168.0
 HOUR_MS = 3_600_000.0
+
+# One system together and apart
+
+
+def home(system: System) -> str:
+    """The infrastructure with the most services, the first of those with equally many."""
+    placed = [service.infrastructure for service in system.services.values()]
+    return max(system.infrastructures, key=placed.count)
+
+
+def as_messages(system: System) -> System:
+    """What may be done later as messages; a system in which nothing may be stays as it is.
+
+    Where several brokers are there, new messages go to the one that carries the most steps.
+    """
+    carried = [entry.step.via for entry in system.steps()]
+    broker = max(system.brokers, key=carried.count) if len(system.brokers) > 1 else None
+    try:
+        return stages.asynchronous(system, broker)
+    except stages.StageError:
+        return system
+
+
+def calm(system: System) -> System:
+    """The system without the outages and restarts of its file, where other ones take their place."""
+    kept = system.to_dict()
+    mishaps = [kept.pop(name, None) for name in ("outages", "restarts")]
+    return System.model_validate(kept) if any(mishaps) else system
+
+
+def together(system: System) -> System:
+    """All services and brokers of a calm system on one infrastructure, and no other."""
+    place = home(system)
+    if len({service.infrastructure for service in system.services.values()}) == 1 and all(
+        broker.infrastructure == place for broker in system.brokers.values()
+    ):
+        return system
+    data = system.to_dict()
+    for part in (*data["services"].values(), *data.get("brokers", {}).values()):
+        part["infrastructure"] = place
+    data["infrastructures"] = {place: data["infrastructures"][place]}
+    data["network"] = {k: v for k, v in data.get("network", {}).items() if k != "between"}
+    return System.model_validate(data)
+
+
+def sides(system: System, rtt_ms: float) -> tuple[System, System | None, str]:
+    """(together, apart, why there is no apart): what may be done later is messages in both.
+
+    A system that runs on several infrastructures is apart as it is; of another one, whatever is
+    reached by messages alone goes to its team's own infrastructure (`stages.separated`). Outages and
+    restarts of the file are left out (`calm`).
+    """
+    here = as_messages(calm(system))
+    if len({service.infrastructure for service in here.services.values()}) > 1:
+        return together(here), here, ""
+    near = together(here)
+    try:
+        return near, stages.separated(near, rtt_ms=rtt_ms), ""
+    except stages.StageError as error:
+        return near, None, str(error).partition(": ")[2]
+
+
+def at_distance(system: System, rtt_ms: float) -> System:
+    """The system with every round trip between two infrastructures so long."""
+    data = system.to_dict()
+    for link in data.get("network", {}).get("between", []):
+        link["rtt_ms"] = rtt_ms
+    return System.model_validate(data)
+
+
+def distance(system: System) -> str:
+    """The round trips between a system's infrastructures in words, ms."""
+    trips = [link.rtt_ms for link in system.network.between] or [system.network.within_ms]
+    low, high = min(trips), max(trips)
+    return f"{low:g}\u00a0ms" if low == high else f"{low:g} to {high:g}\u00a0ms"
+
+
+def watched(system: System) -> tuple[str, str | None]:
+    """The flow with the most steps that can wait, and the busiest of the others, if there is one.
+
+    Flows with less than a hundredth of the busiest one's rate are passed over, since a run would
+    see too few of their requests, and so are flows of recorded times, which end.
+    """
+    rates = {
+        name: flow.mean_rate_per_s
+        for name, flow in system.flows.items()
+        if flow.arrivals.times_ms is None
+    } or {name: flow.mean_rate_per_s for name, flow in system.flows.items()}
+    seen = [flow for flow, rate in rates.items() if rate >= max(rates.values()) / 100]
+
+    def weight(flow: str) -> tuple[int, float]:
+        waits = sum(e.step.deferrable or e.step.via is not None for e in system.steps(flow))
+        return waits, rates[flow]
+
+    main = max(seen, key=weight)
+    others = [flow for flow in seen if flow != main]
+    return main, max(others, key=lambda flow: rates[flow]) if others else None
+
+
+def handed_over(system: System) -> pd.DataFrame:
+    """Every step that is handed over as a message: flow, service, per_s; the most frequent first."""
+    rows = [
+        (entry.flow, entry.step.service, system.flows[entry.flow].mean_rate_per_s)
+        for entry in system.steps()
+        if entry.mode == "message"
+    ]
+    found = pd.DataFrame(rows, columns=["flow", "service", "per_s"])
+    return found.sort_values("per_s", ascending=False, kind="stable", ignore_index=True)
+
 
 # Who owns what
 
@@ -528,10 +637,17 @@ def own_cluster(
     system: System,
     services: Sequence[str],
     brokers: Sequence[str] = (),
-    name: str = "critical",
+    name: str = "",
     rtt_ms: float = 1.0,
 ) -> System:
-    """Services and brokers moved to a cluster of their own, whatever calls then cross the border."""
+    """Services and brokers moved to a cluster of their own, whatever calls then cross the border.
+
+    Without a name it is called `critical`, or so much more that no other is called like this.
+    """
+    if not name:
+        name = "critical"
+        while name in system.infrastructures:
+            name += " too"
     for kind, moved, known in (
         ("services", services, system.services),
         ("brokers", brokers, system.brokers),
@@ -575,6 +691,11 @@ def published_to(system: System, flow: str) -> tuple[str, ...]:
 
 
 # Incidents: a network of teams
+
+
+def enough_responders(per_week: Sequence[float], restore_hours: float) -> int:
+    """The fewest people of each team with whom no team is more than half busy, directly routed."""
+    return max(1, ceil(2 * max(per_week, default=0.0) * restore_hours / WEEK_HOURS))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def synchronous(system: System) -> System:
     for step in _steps(data):
         if step.get("via") is not None:
             del step["via"]
+            step.pop("idempotent", None)  # a call does not come twice
             step["deferrable"] = True
     return _valid("synchronous", data)
 

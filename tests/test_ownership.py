@@ -40,6 +40,98 @@ def test_owners():
     }  # fmt: skip
 
 
+# One system together and apart
+
+
+def spread():
+    """Two infrastructures and two brokers from the start, an outage, a mesh, and a rare flow."""
+    mail = {"service": "mail", "via": "log", "idempotent": True, "work": {"mean_ms": 9}}
+    audit = {"service": "audit", "deferrable": True, "work": {"mean_ms": 3}}
+    return System.model_validate(
+        {
+            "name": "Spread",
+            "infrastructures": {"east": {}, "west": {}},
+            "network": {"between": [{"ends": ["east", "west"], "rtt_ms": 12}]},
+            "mesh": {"timeout_ms": 500, "retry": {"attempts": 2}},
+            "brokers": {name: {"infrastructure": "east"} for name in ("bus", "log")},
+            "outages": [
+                {"name": "night", "infrastructures": ["west"], "from_ms": 1000, "for_ms": 500}
+            ],
+            "services": {
+                "web": {"infrastructure": "east", "team": "one", "workers": 8},
+                "db": {"infrastructure": "west", "team": "two", "workers": 4},
+                "mail": {"infrastructure": "west", "team": "three", "workers": "unlimited"},
+                "audit": {"infrastructure": "west", "team": "three", "workers": 2},
+            },
+            "flows": {
+                "buy": {
+                    "rate_per_s": 40,
+                    "root": {"service": "web", "then": [{"service": "db"}, mail, audit]},
+                },
+                "look": {"rate_per_s": 60, "root": {"service": "web"}},
+                "rare": {"rate_per_s": 0.001, "root": {"service": "db", "then": [mail] * 4}},
+            },
+        }
+    )
+
+
+def test_a_system_on_one_infrastructure_is_taken_apart():
+    near, apart, why = ownership.sides(System.load("shop"), 20)
+    assert (near, apart, why) == (SHOP, APART, "")
+    assert ownership.distance(apart) == "20\u00a0ms"
+    assert ownership.at_distance(apart, 300) == stages.separated(SHOP, rtt_ms=300)
+
+
+def test_a_system_that_is_apart_already_is_brought_together():
+    given = spread()
+    near, apart, why = ownership.sides(given, 20)
+    assert why == "" and apart.services == given.services and apart.outages == ()
+    assert set(near.infrastructures) == {"west"} and near.network.between == ()
+    assert {part.infrastructure for part in (*near.services.values(), *near.brokers.values())} == {
+        "west"
+    }
+    assert near.mesh == apart.mesh == given.mesh
+    # a new message goes to the broker that carries the most
+    assert list(ownership.handed_over(apart).service) == ["mail", "audit"] + ["mail"] * 4
+    assert {entry.step.via for entry in apart.steps() if entry.step.via} == {"log"}
+    assert ownership.distance(apart) == "12\u00a0ms"
+    assert ownership.watched(apart) == ("buy", "look")  # rare has more to hand over, and is rare
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"services.price.team": None}, "services.price.team: nothing was found"),
+        (
+            {f"flows.place_order.root.then[{n}].deferrable": False for n in range(2, 7)},
+            "nothing can move",
+        ),
+    ],
+)
+def test_what_cannot_be_taken_apart_says_why(change, why):
+    near, apart, said = ownership.sides(System.load("shop").with_(change), 20)
+    assert apart is None and said.startswith(why)
+    assert len(near.infrastructures) == 1
+
+
+def test_a_flow_of_recorded_times_is_watched_only_where_there_is_no_other():
+    data = System.load("shop").to_dict()
+    data["flows"]["place_order"] |= {
+        "arrivals": {"process": "timestamps", "times_ms": [0.0, 5.0, 9.0]}
+    }
+    del data["flows"]["place_order"]["rate_per_s"]
+    assert ownership.watched(System.model_validate(data)) == ("browse", None)
+    del data["flows"]["browse"]
+    assert ownership.watched(System.model_validate(data)) == ("place_order", None)
+
+
+def test_enough_people_keep_each_team_half_free():
+    assert ownership.enough_responders((9.0, 3.0), 3.0) == 1
+    many = ownership.enough_responders((210.0, 3.0), 3.0)
+    assert Teams((210.0, 3.0), responders=many, restore_hours=3.0).loads.max() <= 0.5
+    assert Teams((210.0, 3.0), responders=many - 1, restore_hours=3.0).loads.max() > 0.5
+
+
 # What a flow needs
 
 
@@ -89,6 +181,8 @@ def test_own_cluster_moves_what_it_is_told_and_nothing_else():
     assert own.brokers["events"].infrastructure == "vip"
     assert own.round_trip("vip", "shop") == (3.0, 0.0)
     assert ownership.own_cluster(own, ["stock"], (), "vip").round_trip("vip", "shop")[0] == 3.0
+    again = ownership.own_cluster(ownership.own_cluster(SHOP, ["order"]), ["stock"])
+    assert again.services["stock"].infrastructure == "critical too"
     with pytest.raises(ValueError, match="services: 'odrer' was given; expected some of order"):
         ownership.own_cluster(SHOP, ["odrer"])
     with pytest.raises(ValueError, match="brokers: 'log' was given; expected some of events"):

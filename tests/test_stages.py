@@ -135,3 +135,10 @@ def test_the_road():
 def test_what_is_no_system_is_refused(stage):
     with pytest.raises(StageError, match="system: str was given; expected a System; load it with"):
         stage("shop")
+
+
+def test_a_call_needs_not_know_that_it_came_before():
+    social = System.load("social-network")
+    (path,) = [entry.path for entry in social.steps() if entry.mode == "message"]
+    told = stages.synchronous(social.with_(f"{path}.idempotent", True))
+    assert told == stages.synchronous(social)
