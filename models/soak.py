@@ -173,6 +173,15 @@ class Step:
         return stats.nbinom(self._shape, weight / (weight + self.shown(days)))
 
 
+def believed_defects(messages: int, each: float) -> float:
+    """How many hidden defects are believed in: so many for `each` step that becomes a message.
+
+    At least 0.01 and at most 50. Where nothing becomes a message, that of five of them, as in the
+    book, since a number is needed to speak about.
+    """
+    return min(max((messages or 5) * each, 0.01), 50.0)
+
+
 # Deciding by what is seen
 
 
@@ -276,8 +285,9 @@ def certain(step: Step, confidence: float = CONFIDENCE) -> NDArray[Any]:
 class Roads:
     """Simulated futures: which road each defect lies on, and the day on which it comes to light.
 
-    `mean` is the mean number of defects by road, which nobody on the road knows. A defect that comes to light within day 3 is known at its end: its `day` is 3. Ordered by road
-    and day; those that come to light after the horizon are left out.
+    `mean` is the mean number of defects by road, which nobody on the road knows. A defect that comes
+    to light within day 3 is known at its end: its `day` is 3. Ordered by road and day; those that
+    come to light after the horizon are left out.
     """
 
     step: Step

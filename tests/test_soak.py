@@ -370,3 +370,10 @@ def test_a_rate_in_words(rate, words):
 def test_bad_input_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         replace(STEP, **change)
+
+
+def test_each_message_brings_defects_and_none_those_of_the_book():
+    assert soak.believed_defects(5, 0.6) == soak.Step().defects
+    assert soak.believed_defects(1, 0.6) == 0.6
+    assert soak.believed_defects(0, 0.6) == soak.believed_defects(5, 0.6)
+    assert soak.believed_defects(10_000, 0.6) == 50.0

@@ -107,6 +107,26 @@ def test_verdicts_change_where_they_should(tmp_path, other_book):
     assert {claim["holds"] for claim in alike.values()} == {"holds only if"}
 
 
+def test_the_messages_of_another_system_set_its_defects(tmp_path):
+    found = golden.run(NAME, tmp_path, system="social-network", **QUICK)
+    values = golden.values(found)
+    assert (values["messages"], values["defects"], values["mature-defects"]) == (1, 0.6, 0.06)
+    assert values["best"] == soak.Step(defects=0.6).best_whole_days == 0
+    assert found["claims"]["soak-first"]["holds"] == "does not hold here"
+
+
+def test_a_system_without_messages_has_nothing_that_could_soak(tmp_path):
+    path = tmp_path / "tiny.yml"
+    path.write_text(
+        "name: Tiny\ninfrastructures: {here: {}}\nservices: {a: {infrastructure: here}}\n"
+        "flows: {f: {rate_per_s: 5, root: {service: a, work: {mean_ms: 3}}}}\n"
+    )
+    found = golden.run(NAME, tmp_path, system=str(path), **QUICK)
+    assert golden.values(found)["has-messages"] is False
+    assert {claim["holds"] for claim in found["claims"].values()} == {"not decided"}
+    assert all(claim["evidence"].startswith("In Tiny no") for claim in found["claims"].values())
+
+
 def test_a_log_of_ones_own(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("date;severity\n2024-03-01;critical\n2024-03-09;minor\n")
@@ -134,7 +154,7 @@ def test_a_log_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"defects": 0.0}, "defects: 0.0 was found; expected a number from 0.01 to 50"),
+        ({"defects": -1.0}, "defects: -1.0 was found; expected a number from 0 to 50"),
         ({"mature_defects": 4.0}, "mature_defects: 4.0 was given; expected less than defects, 3.0"),
         ({"cheap_undo_team_days": 40.0}, "cheap_undo_team_days: 40.0 .* less than undo_apart"),
         ({"habit_days": 2000}, "habit_days: 2000 was given; expected less than horizon_days, 1095"),
