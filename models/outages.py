@@ -107,6 +107,33 @@ def own_brokers(system: System, rtt_ms: float = 20.0) -> System:
     return system.with_(changes)
 
 
+def designs(system: System) -> tuple[dict[str, System], str]:
+    """The ways to place a system, as far as it has them, and why it has no more.
+
+    `together`; `calls`: apart, all of it called; `one`: apart, brokers where they are; `own`: apart,
+    a broker beside each publisher. A system on several infrastructures is apart as it is; of another
+    one, every service goes to its team where all is called, and what calls allow (`apart`) elsewhere.
+    """
+    found, why = {"together": ownership.together(system)}, ""
+    spread = len({service.infrastructure for service in system.services.values()}) > 1
+    try:
+        calls = ownership.as_calls(system)
+        calls = calls if spread else stages.separated(calls, allow_calls=True)
+        if len({service.infrastructure for service in calls.services.values()}) > 1:
+            found["calls"] = calls
+    except stages.StageError as error:
+        why = str(error)
+    try:
+        placed = system if spread else apart(system)
+        if any(entry.mode == "message" for entry in placed.steps()):
+            found |= {"one": placed, "own": own_brokers(placed)}
+    except stages.StageError as error:
+        why = str(error)
+    if why:
+        why = f"{system.name} cannot be taken apart this way: {why.partition(': ')[2]}."
+    return found, why
+
+
 def regions(n: int) -> System:
     """`n` infrastructures with a flow each and nothing between them."""
     names = [f"region {number}" for number in range(1, n + 1)]
@@ -150,13 +177,16 @@ def series(availabilities: Sequence[float], down_hours: float = 1.0) -> System:
 def fragile(system: System) -> str:
     """The service whose trouble is looked at if none is named: the narrowest that takes messages.
 
-    That is the one with the fewest workers, the busiest of those with equally few. Where nobody
-    takes messages, it is the narrowest that is called, and in a system of one service that one.
+    That is the one with the fewest workers, the busiest of those with equally few; one that is also
+    called only if there is no other. Where nobody takes messages, it is the narrowest that is called,
+    and in a system of one service that one.
     """
     loads = system.loads()
-    reached = {mode: {entry.step.service for entry in system.steps() if entry.mode == mode}
-               for mode in ("message", "call")}  # fmt: skip
-    among = reached["message"] or reached["call"] or set(system.services)
+    taking, called = (
+        {entry.step.service for entry in system.steps() if entry.mode == mode}
+        for mode in ("message", "call")
+    )
+    among = taking - called or taking or called or set(system.services)
 
     def narrow(name: str) -> tuple[float, float]:
         load = loads[name]
@@ -174,6 +204,12 @@ def window_s(
     """
     per_s = sum(flow.mean_rate_per_s for flow in system.flows.values())
     return min(max(usual_s, fewest / per_s), most / per_s) if per_s else usual_s
+
+
+def in_words(time_s: float) -> str:
+    """The length of a window as it is said: in seconds, or in days if it is long."""
+    amount, unit = (time_s, "s") if time_s < 10_000 else (time_s / 86_400, "days")
+    return f"{amount:,.4g}\u00a0{unit}"
 
 
 # What goes down

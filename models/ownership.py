@@ -46,6 +46,26 @@ def as_messages(system: System) -> System:
         return system
 
 
+def as_calls(system: System) -> System:
+    """Every message as a call. Raises StageError.
+
+    Where nothing links a publisher's infrastructure with that of who takes its messages, a call goes
+    the way of the message: the round trips to the broker and on.
+    """
+    data = system.to_dict()
+    links = data.setdefault("network", {}).setdefault("between", [])
+    known = {frozenset(link["ends"]) for link in links}
+    for entry in system.steps():
+        ways = system.crossings(entry)
+        ends = {ways[0][0], ways[-1][-1]} if ways else set()
+        if len(ends) == 2 and frozenset(ends) not in known:
+            rtt_ms = sum(system.round_trip(*way)[0] for way in ways)
+            links.append({"ends": sorted(ends), "rtt_ms": rtt_ms})
+            known.add(frozenset(ends))
+    longer = len(links) > len(system.network.between)
+    return stages.synchronous(System.model_validate(data) if longer else system)
+
+
 def calm(system: System) -> System:
     """The system without the outages and restarts of its file, where other ones take their place."""
     kept = system.to_dict()

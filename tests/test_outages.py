@@ -64,6 +64,56 @@ def test_own_brokers_stand_beside_who_publishes(designs):
     assert {broker.infrastructure for broker in system.brokers.values()} == publishers
 
 
+def test_a_system_has_the_designs_that_it_allows(designs):
+    found, why = outages.designs(designs["together"])
+    assert list(found) == ["together", "calls", "one", "own"] and why == ""
+    assert found["together"] == designs["together"] and found["one"] == designs["one broker"]
+    assert found["own"] == designs["own brokers"]
+    calls_only = stages.synchronous(System.load("shop"))
+    without = calls_only.to_dict()
+    for step in without["flows"]["place_order"]["root"]["then"]:
+        step.pop("deferrable", None)
+    found, why = outages.designs(System.model_validate(without))
+    assert list(found) == ["together", "calls"] and "nothing can move" in why
+    unowned = System.load("shop").with_("services.price.team", None)
+    found, why = outages.designs(unowned)
+    assert list(found) == ["together"] and "services.price.team: nothing was found" in why
+
+
+def test_a_system_that_is_apart_already_stays_as_its_file_has_it(designs):
+    apart = designs["one broker"]
+    found, why = outages.designs(apart)
+    assert why == "" and found["one"] is apart
+    assert found["calls"].services == apart.services
+    assert len(found["together"].infrastructures) == 1
+    ((here, there),) = found["calls"].crossings(found["calls"].steps("statement")[1])
+    # nothing links them but the way through the broker
+    assert found["calls"].round_trip(here, there)[0] == 40.0
+
+
+def test_one_team_cannot_part_from_itself():
+    shop = stages.asynchronous(System.load("shop"))
+    own = shop.with_({f"services.{name}.team": "we" for name in shop.services})
+    with pytest.raises(stages.StageError, match="one team owns all services"):
+        outages.apart(own)
+    assert list(outages.designs(own)[0]) == ["together"]
+
+
+def test_the_fragile_service_takes_messages_and_is_narrow(designs):
+    assert outages.fragile(designs["together"]) == "loyalty"
+    assert outages.fragile(stages.asynchronous(System.load("online-boutique"))) == "email"
+    assert outages.fragile(stages.synchronous(System.load("shop"))) == "price"
+    (tiny,) = outages.regions(1).services
+    assert outages.fragile(outages.regions(1)) == tiny
+
+
+@pytest.mark.parametrize(("per_s", "seconds"), [(400, 30.0), (1, 2000.0), (100_000, 0.4)])
+def test_a_window_sees_enough_requests_and_not_too_many(per_s, seconds):
+    system = outages.regions(1)
+    (flow,) = system.flows
+    assert outages.window_s(system.with_(f"flows.{flow}.rate_per_s", per_s)) == seconds
+
+
 # Who needs what, against the engine
 
 

@@ -80,8 +80,8 @@ def test_other_parameters_move_the_right_things_the_right_way(tmp_path):
         "pair-given",
         "pair-factor",
         "beta-words",  # a higher target allows more
-        "last-order-hours",  # restored later
-        "calls-order-hours",
+        "last-flow-hours",  # restored later
+        "calls-flow-hours",
         "at-once-everything",
         "staged-price",
         "one-crew-restore",  # more parts for one crew
@@ -112,6 +112,36 @@ def test_verdicts_change_where_they_should(tmp_path):
         "separation-contains": "does not hold here",
         "async-isolates-faults": "does not hold here",  # the customer waits for it
     }
+
+
+def test_another_system_in_the_same_chapter(tmp_path):
+    found = golden.run(NAME, tmp_path, system="online-boutique", **QUICK)
+    values = golden.values(found)
+    assert (values["system"], values["service"]) == ("Online Boutique", "email")
+    assert (values["flows"], values["teams"]) == (6, 6)
+    assert values["message-others"] == 0.0  # nobody waits for an email
+    assert values["call-during-users"] > 90  # unless it is called: then who checks out does
+    designs = {row[0] for row in found["charts"]["lost-hours"]["tables"][0]["rows"]}
+    assert designs == {"together", "apart, with calls", "apart, one broker", "apart, a broker each"}
+    claims = {id: claim["holds"] for id, claim in found["claims"].items()}
+    assert claims["async-isolates-faults"] == "holds"
+    assert claims["separation-contains"] == "not decided"  # every flow begins at the frontend
+    assert "All of them begin on" in found["claims"]["separation-contains"]["evidence"]
+
+
+def test_what_a_system_does_not_have_is_said(tmp_path):
+    path = tmp_path / "tiny.yml"
+    path.write_text(
+        "name: Tiny\ninfrastructures: {here: {}}\nservices: {a: {infrastructure: here}}\n"
+        "flows: {f: {rate_per_s: 5, root: {service: a, work: {mean_ms: 3}}}}\n"
+    )
+    found = golden.run(NAME, tmp_path, system=str(path), **QUICK)
+    values = golden.values(found)
+    absent = ("has-apart", "has-calls-apart", "has-brokers-apart", "has-messages", "has-others")
+    assert not any(values[key] for key in absent)
+    assert found["values"]["not-apart"]["text"].startswith("Tiny cannot be taken apart this way")
+    undecided = {id for id, claim in found["claims"].items() if claim["holds"] == "not decided"}
+    assert undecided == {"separation-contains", "async-isolates-faults"}
 
 
 @pytest.mark.parametrize(
