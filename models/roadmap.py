@@ -360,6 +360,7 @@ MEASURES = {
     "platform_days": Measure("platform work", "days/year", False),
 }
 REQUESTS = [name for name, m in MEASURES.items() if m.simulated][:5]
+OUTAGES = [name for name, m in MEASURES.items() if m.simulated][5:]
 AIMS = {  # what a step is taken for
     "asynchronous": ("response_mean_ms", "capacity", "lost_hours", "blast"),
     "separated": ("lost_hours", "blast"),
@@ -373,7 +374,8 @@ class Walk:
     """A system on the road: `systems` by stage, and `values` by stage and measure.
 
     What is simulated has a value a run, the same seeds at every stage; a formula has one. `stopped`
-    says why the road ends before its end, if it does.
+    says why the road ends before its end, if it does. `incidents`: for every run, the share of the
+    requests that each incident stopped. `size`: runs, requests, years and seed.
     """
 
     terms: Terms
@@ -381,6 +383,8 @@ class Walk:
     stopped: str
     flow: str
     values: Mapping[str, Mapping[str, NDArray[np.float64]]]
+    incidents: Mapping[str, list[NDArray[np.float64]]]
+    size: tuple[int, int, float, int]
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -433,6 +437,10 @@ class Walk:
         """The measures that a step gained or lost."""
         return [name for name in MEASURES if self.effect(stage, name) == effect]
 
+    def exposed(self, stage: str) -> System:
+        """The system of a stage with all that goes down there."""
+        return exposed(self.systems[stage], stage, self.terms)
+
     @cached_property
     def step(self) -> soak.Step:
         """What is believed about the hidden defects of this system's messages."""
@@ -468,22 +476,36 @@ def walk(
     requests: int = 20_000,
     years: float = 100.0,
     seed: int = 1,
+    known: Walk | None = None,
 ) -> Walk:
     """Measure every stage with the same requests and the same outages: run i has seed + i x 2^32.
 
-    Where a stage cannot keep up with today's traffic, its times are infinite.
+    Where a stage cannot keep up with today's traffic, its times are infinite. What a walk of the
+    same size already `known` has measured in the same way is taken from there.
     """
     terms = terms or Terms()
     governance.whole("runs", runs, 2)
     systems, stopped = road(system, terms)
     flow = main_flow(systems["synchronous"])
+    size = runs, requests, years, seed
+    if known is not None and known.size != size:
+        known = None
     seeds = [seed + (run << 32) for run in range(runs)]
     values: dict[str, dict[str, NDArray[np.float64]]] = {}
+    incidents: dict[str, list[NDArray[np.float64]]] = {}
     for stage, here in systems.items():
         if stage == "governed":  # the same requests in the same system: only policies go otherwise
             timed = {name: values["meshed"][name] for name in REQUESTS}
+        elif known and known.systems.get(stage) == here:
+            timed = {name: known.values[stage][name] for name in REQUESTS}
         else:
             timed = _timed(here, flow, requests, seeds)
+        failing = exposed(here, stage, terms)
+        if known and stage in known.systems and failing == known.exposed(stage):
+            played = {name: known.values[stage][name] for name in OUTAGES}
+            incidents[stage] = known.incidents[stage]
+        else:
+            played, incidents[stage] = _played(failing, years, seeds)
         n = len(places(here))
         by_formula = {
             "capacity": capacity(here),
@@ -492,11 +514,9 @@ def walk(
             "platform_days": platform_days(n, stage, terms),
         }
         values[stage] = (
-            timed
-            | _played(exposed(here, stage, terms), years, seeds)
-            | {name: np.array([value]) for name, value in by_formula.items()}
+            timed | played | {name: np.array([value]) for name, value in by_formula.items()}
         )
-    return Walk(terms, systems, stopped, flow, values)
+    return Walk(terms, systems, stopped, flow, values, incidents, size)
 
 
 def _timed(system, flow, requests, seeds) -> dict[str, NDArray[np.float64]]:
@@ -511,11 +531,13 @@ def _timed(system, flow, requests, seeds) -> dict[str, NDArray[np.float64]]:
     return {name: np.array([run[flow, name] for run in runs]) for name in REQUESTS}
 
 
-def _played(system, years, seeds) -> dict[str, NDArray[np.float64]]:
-    """The measures of years of outages, a value a seed; of a year without any, nothing is lost."""
-    found: dict[str, list[float]] = {
-        name: [] for name in ("lost_hours", "late_hours", "blast", "restore_hours")
-    }
+def _played(system, years, seeds):
+    """The measures of years of outages, a value a seed, and the incidents of each seed.
+
+    Of a year without any outage, nothing is lost.
+    """
+    found: dict[str, list[float]] = {name: [] for name in OUTAGES}
+    stopped: list[NDArray[np.float64]] = []
     for seed in seeds:
         played = outages.years(system, years, seed)
         weight = played.rates_per_s / played.rates_per_s.sum()
@@ -526,7 +548,8 @@ def _played(system, years, seeds) -> dict[str, NDArray[np.float64]]:
         found["late_hours"].append(weight @ late / years)
         found["blast"].append(100 * incidents.requests_stopped.mean() if len(incidents) else 0.0)
         found["restore_hours"].append(lasted.mean() if len(lasted) else 0.0)
-    return {name: np.array(values) for name, values in found.items()}
+        stopped.append(incidents.requests_stopped.to_numpy(float))
+    return {name: np.array(values) for name, values in found.items()}, stopped
 
 
 def lost_hours(system: System, stage: str, terms: Terms) -> float:
@@ -680,6 +703,37 @@ def advice(walk: Walk) -> Advice:
     return Advice(
         reached, "every gate is passed, and every step gains some of what it is for", bool(soaks)
     )
+
+
+def verdict(walk: Walk) -> str:
+    """Whether the road ends in autonomous parts under one policy, for this system.
+
+    It does if, at the last stage, a common rule is kept, users are answered in time, and the parts
+    are more autonomous than at the start; only if, where that takes policies that go out in waves,
+    or where the advice is to stop earlier. Where a file names no owners, that cannot be said.
+    """
+    terms, start, end = walk.terms, walk.stages[0], walk.stages[-1]
+    if walk.stopped:
+        owners = end == "asynchronous" and stages.unowned(walk.systems[start])
+        return "not decided" if owners else "does not hold here"
+
+    def beyond(a: str, b: str, measure: str) -> bool:
+        mean, half_width = _mean(walk.values[a][measure] - walk.values[b][measure])
+        return mean - half_width > NOTICEABLE * walk.at(b, measure)[0]
+
+    mean, half_width = walk.at(end, "response_p99_ms")
+    quick = mean + half_width <= terms.response_target_ms
+    free = [independence(walk.systems[stage])["evolutionary"] for stage in (start, end)]
+    if not (
+        walk.at(end, "drift")[0] <= 100 * terms.drift_limit
+        and quick
+        and walk.at(end, "capacity")[0] >= terms.headroom
+        and beyond(start, end, "blast")
+        and free[1] > free[0]
+    ):
+        return "does not hold here"
+    waves = beyond("meshed", "governed", "lost_hours")
+    return "holds only if" if waves or advice(walk).stage != end else "holds"
 
 
 def _number(value: float, unit: str = "", half_width: float = 0.0) -> str:

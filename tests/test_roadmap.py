@@ -208,7 +208,7 @@ def made_up(**values):
     before = base | {name: np.ones(len(value)) for name, value in values.items()}
     return roadmap.Walk(
         Terms(), dict(list(systems.items())[:2]), "", "place_order",
-        {"synchronous": before, "asynchronous": after},
+        {"synchronous": before, "asynchronous": after}, {}, (3, 1000, 1.0, 1),
     )  # fmt: skip
 
 
@@ -281,6 +281,39 @@ def test_a_step_that_gains_nothing_of_what_it_is_for_is_not_advised(shop):
     values = dict(shop.values) | {"separated": shop.values["asynchronous"]}
     advice = roadmap.advice(replace(shop, values=values))
     assert advice.stage == "asynchronous" and "nothing is gained" in advice.reason
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mesh_days": 900.0},  # nothing is measured anew
+        {"waves": 1},  # the outages of the last stage
+        {"cpu_ms": 1.0},  # the requests of the mesh
+        {"coverage_meshed": 0.2, "rtt_ms": 40.0},
+    ],
+)
+def test_what_is_known_from_another_walk_is_what_would_be_measured(shop, change):
+    here = System.load("shop")
+    again, anew = (walk(here, Terms(**change), **QUICK, known=known) for known in (shop, None))
+    for stage in STAGES:
+        for name in roadmap.MEASURES:
+            assert (again.values[stage][name] == anew.values[stage][name]).all(), (stage, name)
+        assert all(map(np.array_equal, again.incidents[stage], anew.incidents[stage]))
+
+
+def test_the_verdict_turns_where_it_should(shop):
+    here = System.load("shop")
+    assert roadmap.verdict(shop) == "holds only if"  # only with policies that go out in waves
+    seldom = Terms(plane_per_year=0.0, response_target_ms=500.0)
+    assert roadmap.advice(walk(here, seldom, **QUICK)).stage != "governed"
+    assert roadmap.verdict(walk(here, seldom, **QUICK)) == "holds only if"  # one should stop before
+    for change in ({"response_target_ms": 5.0}, {"drift_limit": 0.0}, {"headroom": 9.0}):
+        other = walk(here, Terms(**change), **QUICK, known=shop)
+        assert roadmap.verdict(other) == "does not hold here", change
+    data = here.to_dict()
+    for service in data["services"].values():
+        service.pop("team")
+    assert roadmap.verdict(walk(System.model_validate(data), **QUICK)) == "not decided"
 
 
 def test_regret_is_never_negative_and_walking_pays_where_undoing_is_dear():

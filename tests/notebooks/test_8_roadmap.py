@@ -50,10 +50,38 @@ def test_the_verdict_follows_the_model(tmp_path):
     assert golden.golden(NAME)["claims"]["sos-governed"]["holds"] == "holds only if"
     slow = golden.run(NAME, tmp_path, response_target_ms=50.0, **QUICK)
     assert slow["claims"]["sos-governed"]["holds"] == "does not hold here"
-    assert golden.values(slow)["shop-advice"] == "synchronous"
+    assert golden.values(slow)["told"] == "synchronous"
     drifting = golden.run(NAME, tmp_path, enforced_days=60.0, **QUICK)
     assert drifting["claims"]["sos-governed"]["holds"] == "does not hold here"
-    assert golden.values(drifting)["shop-advice"] != "governed"
+    assert golden.values(drifting)["told"] != "governed"
+
+
+def test_the_road_of_another_system(tmp_path):
+    """Nothing of the shop is left but the row in which bundled systems are compared."""
+    found = golden.run(NAME, tmp_path, system="online-boutique", **QUICK)
+    values = golden.values(found)
+    assert (values["system"], values["flow"]) == ("Online Boutique", "checkout")
+    assert values["messages"] == 2 and values["has-governed"] is True
+    names = [row[0] for row in found["tables"]["advice"]["table"]["rows"]]
+    assert names[0] == "Online Boutique" and sorted(names) == sorted({*names})
+    assert "Online shop" in names
+
+
+def test_a_system_whose_road_ends_at_once_says_why(tmp_path):
+    file = tmp_path / "reads.yml"
+    file.write_text(
+        "name: Reads\ninfrastructures: {here: {}}\n"
+        "services: {front: {infrastructure: here}, store: {infrastructure: here, workers: 2}}\n"
+        "flows: {read: {rate_per_s: 10, root: {service: front, then: [{service: store}]}}}\n",
+        "utf-8",
+    )
+    found = golden.run(NAME, tmp_path, system=str(file), **QUICK)
+    assert golden.values(found)["reached"] == "synchronous"
+    verdict = found["claims"]["sos-governed"]
+    assert verdict["holds"] == "does not hold here"
+    assert "no step is marked deferrable" in verdict["edge"]
+    assert "no step is marked deferrable" in found["tables"]["steps"]["absent"]
+    assert "ends before it has a mesh" in found["tables"]["plane"]["absent"]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +89,7 @@ def test_the_verdict_follows_the_model(tmp_path):
     [
         ({"spill": 2.0}, "spill: 2.0 was found; expected a number from 0 to 1"),
         ({"soak_days": 2000}, "soak_days: 2000 was found; expected a whole number from 1 to 1095"),
+        ({"system": "shpo"}, "shpo.*did you mean 'shop'"),
         ({"preset": "isto"}, "preset: 'isto' was given; expected one of"),
     ],
 )
