@@ -112,6 +112,16 @@ class Regime:
         return 1 / (1 + self.rule_per_day * self.corrected_days)
 
 
+def siloed(share: float, at_once: float, kept: float) -> str:
+    """The verdict on silos: if fewer than `kept` of the systems keep a rule that nobody looks after.
+
+    Only if it is asked that all keep it `at_once` (a probability), where enough keep it at a moment.
+    """
+    if share < kept:
+        return "holds"
+    return "does not hold here" if at_once >= kept else "holds only if"
+
+
 def drift(
     regime: Regime,
     systems: int,

@@ -2,11 +2,12 @@
 
 In the order of the chapter: alerts on the error budget and the search for the owner of a fault
 (`Alert`, `Search`); encryption everywhere (`plain_share`, `PROXIES`, `meshed`, `Authority`); canary
-releases (`Canary`, `Schedule`); circuit breakers (`Cascade`, `tower`).
+releases (`Canary`, `Schedule`); circuit breakers (`Cascade`, `tower`). Beside each stands the rule of
+its verdict (`observed`, `encrypted`, `released`, `protected`).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, exp, inf, log
 from typing import Any
@@ -20,6 +21,23 @@ from models import theory
 from models.experiment import Run, simulate
 from models.governance import Regime, above, between, drift, whole
 from models.system import System
+
+SYSTEMS = 12  # that run apart, where a system names fewer than two teams: assumed
+
+
+def from_system(system: System, flow: str) -> dict[str, float]:
+    """What a system itself says of the chapter's parameters.
+
+    `systems` that run apart: its teams, or `SYSTEMS` if there are fewer than two. `rate_per_s`: all
+    of its requests. `canary_per_s`: those of this flow, whose first service is released.
+    """
+    teams = {service.team for service in system.services.values()} - {None}
+    return {
+        "systems": len(teams) if len(teams) > 1 else SYSTEMS,
+        "rate_per_s": sum(each.mean_rate_per_s for each in system.flows.values()),
+        "canary_per_s": system.flows[flow].mean_rate_per_s,
+    }
+
 
 # Alerts on the error budget
 
@@ -235,6 +253,17 @@ class Search:
         return found
 
 
+def observed(minutes: float, partly: float, faintly: float, within: float) -> str:
+    """The verdict on telemetry in common: whether the owner is found within a time (in minutes).
+
+    It holds only if also all services report (`partly` is the time if some do not), and enough
+    traces are kept (`faintly`: with as few as cost nothing).
+    """
+    if minutes > within:
+        return "does not hold here"
+    return "holds only if" if max(partly, faintly) > within else "holds"
+
+
 def paths(system: System) -> list[list[str]]:
     """For every step, the services from it up to the front of its flow, each once."""
     found: list[list[str]] = []
@@ -345,6 +374,16 @@ def simulate_plain(
         keeps = keeps & (order[:, :, None] * join_days <= np.asarray(days))
     first, second = ([teams.index(pair[end]) for pair in pairs] for end in (0, 1))
     return 1 - (keeps[:, first] & keeps[:, second]).mean(axis=1)
+
+
+def encrypted(plain: float, allowed: float, price: float, affordable: float) -> str:
+    """The verdict on encryption by policy: by the share of edges still plain, then by its price.
+
+    `price` is by what share a deep chain of calls takes longer.
+    """
+    if plain > allowed:
+        return "does not hold here"
+    return "holds" if price <= affordable else "holds only if"
 
 
 # The price a hop
@@ -576,6 +615,21 @@ class Canary:
         return np.array([*path, (requests, failures)], np.int64)
 
 
+def released(
+    canary: Canary, small_per_s: float, within_hours: float, hurt: float, bare: float
+) -> str:
+    """The verdict on canaries: whether a healthy version is known in time, and a bad one hurts less.
+
+    It holds only if, where a small service takes longer than `within_hours`. `hurt` and `bare` are
+    failures with a canary and without.
+    """
+    needed = float(canary.sequential.mean_size_good)
+    if canary.hours(needed) > within_hours or hurt >= bare:
+        return "does not hold here"
+    small = replace(canary, rate_per_s=small_per_s)
+    return "holds" if small.hours(needed) <= within_hours else "holds only if"
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A release that gives the canary more weight step by step, by the clock, as Flagger does.
@@ -703,6 +757,32 @@ class Cascade:
             shares[key] = float(well[chosen].mean())
         tried = run.steps.set_index("step").tried["bank"]
         return shares | {"asked": float(tried / (rows.flow == "buy").sum())}
+
+
+GOOD = {  # what a careful team would set for every call, with its time limit
+    "breaker": {"window": 20, "minimum": 20, "open_ms": 1000, "trials": 2},
+    "retry": {
+        "attempts": 3,
+        "on": ["rejected", "timed_out", "unavailable"],
+        "budget": {"tokens": 10, "per_call": 0.1},
+    },
+}
+
+
+def policy_of(system: System) -> dict[str, Any]:
+    """What the mesh in a system file says of every call, without what it costs; empty: nothing."""
+    said = system.to_dict().get("mesh") or {}
+    return {name: part for name, part in said.items() if name not in ("proxy", "mtls", "telemetry")}
+
+
+def protected(set_: float, as_it_comes: Iterable[float], least: float) -> str:
+    """The verdict on breakers: shares of the bystanders that are served, and how many should be.
+
+    `set_`: with every policy that helps. It holds only if, where one that comes by itself does not.
+    """
+    if set_ < least:
+        return "does not hold here"
+    return "holds" if all(share >= least for share in as_it_comes) else "holds only if"
 
 
 def tower(layers: int, policy: Mapping[str, Any], errors: float = 1.0) -> System:

@@ -140,3 +140,9 @@ def test_events_are_drawn_until_the_last_day():
     counts = (times <= 5000).sum(axis=-1)
     assert counts.mean() == pytest.approx(5, abs=3 * math.sqrt(5 / counts.size))
     assert counts.var() == pytest.approx(5, rel=0.06)
+
+
+def test_the_rule_of_silos():
+    assert governance.siloed(0.4, 0.1, 0.9) == "holds"
+    assert governance.siloed(0.95, 0.5, 0.9) == "holds only if"  # each, but not all at once
+    assert governance.siloed(0.99, 0.95, 0.9) == "does not hold here"

@@ -387,3 +387,61 @@ def test_a_breaker_spares_the_bank_and_retries_do_not():
 def test_bad_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# Any system, and the rules of the verdicts
+
+
+def small(**more):
+    here = {"infrastructure": "here"}
+    return System.model_validate(
+        {
+            "name": "Small",
+            "infrastructures": {"here": {}},
+            "services": {"only": here},
+            "flows": {"ask": {"rate_per_s": 2.0, "root": {"service": "only"}}},
+            **more,
+        }
+    )
+
+
+def test_what_a_system_itself_says():
+    assert mesh.from_system(SHOP, "place_order") == {
+        "systems": 5, "rate_per_s": 400.0, "canary_per_s": 100.0,
+    }  # fmt: skip
+    alone = mesh.from_system(small(), "ask")
+    assert alone == {"systems": mesh.SYSTEMS, "rate_per_s": 2.0, "canary_per_s": 2.0}
+    assert mesh.edges(small()) == [] and mesh.paths(small()) == [["only"]]
+
+
+def test_the_policy_of_a_file_is_without_what_it_costs():
+    assert mesh.policy_of(SHOP) == {}
+    said = small(mesh={"timeout_ms": 50, "proxy": {"hop_ms": 1}, "mtls": {}, "telemetry": {}})
+    assert mesh.policy_of(said) == {"timeout_ms": 50}
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "verdict"),
+    [
+        (mesh.observed, (20, 20, 20, 30), "holds"),
+        (mesh.observed, (20, 40, 20, 30), "holds only if"),  # only if all report
+        (mesh.observed, (20, 20, 40, 30), "holds only if"),  # only if enough traces are kept
+        (mesh.observed, (40, 50, 60, 30), "does not hold here"),
+        (mesh.encrypted, (0.0, 0.02, 0.05, 0.1), "holds"),
+        (mesh.encrypted, (0.0, 0.02, 0.25, 0.1), "holds only if"),
+        (mesh.encrypted, (0.1, 0.02, 0.05, 0.1), "does not hold here"),
+        (mesh.protected, (0.99, [0.96, 0.97], 0.95), "holds"),
+        (mesh.protected, (0.99, [0.96, 0.1], 0.95), "holds only if"),
+        (mesh.protected, (0.9, [0.96], 0.95), "does not hold here"),
+    ],
+)
+def test_the_rules_of_the_verdicts(rule, given, verdict):
+    assert rule(*given) == verdict
+
+
+def test_the_rule_of_canaries():
+    canary = mesh.Canary(100.0)  # 8,622 requests of a tenth of them: 14 minutes
+    assert mesh.released(canary, 2.0, 24, 10, 100) == "holds"
+    assert mesh.released(canary, 0.2, 24, 10, 100) == "holds only if"  # 120 hours
+    assert mesh.released(canary, 2.0, 0.2, 10, 100) == "does not hold here"
+    assert mesh.released(canary, 2.0, 24, 100, 100) == "does not hold here"

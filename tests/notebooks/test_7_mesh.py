@@ -8,7 +8,7 @@ import golden
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from models import governance, mesh, publish
+from models import System, governance, mesh, publish
 
 NAME = "7-mesh"
 QUICK = {"runs": 60, "replications": 3}
@@ -166,10 +166,40 @@ def test_verdicts_change_where_they_should(tmp_path):
     }
 
 
+def test_another_system_brings_its_own_figures(tmp_path):
+    """Six teams, 14 edges, 115 requests a second, of which 5 are those of the main flow."""
+    found = golden.run(NAME, tmp_path, system="online-boutique", **QUICK)
+    values = golden.values(found)
+    boutique = System.load("online-boutique")
+    assert (values["system"], values["flow"]) == ("Online Boutique", "checkout")
+    assert values["systems"] == len({s.team for s in boutique.services.values()}) == 6
+    assert values["edges"] == len(mesh.edges(boutique)) == 14
+    assert (values["look-rate"], values["canary-rate"]) == (115, 5)
+    assert "Online Boutique" in found["claims"]["mesh-mtls"]["evidence"]
+    assert values["own-added"] > values["sidecar-hop"]  # a checkout makes more than one call
+
+
+def test_a_system_of_one_service_has_nothing_to_encrypt(tmp_path):
+    file = tmp_path / "one.yml"
+    file.write_text(
+        "name: Alone\ninfrastructures: {here: {}}\nservices: {only: {infrastructure: here}}\n"
+        "flows: {ask: {rate_per_s: 0.1, root: {service: only, work: {mean_ms: 3}}}}\n",
+        "utf-8",
+    )
+    found = golden.run(NAME, tmp_path, system=str(file), **QUICK)
+    values = golden.values(found)
+    assert values["systems"] == mesh.SYSTEMS and values["has-teams"] is False
+    assert values["edges"] == 0 and found["claims"]["mesh-mtls"]["holds"] == "not decided"
+    assert "no service calls another" in found["charts"]["plain"]["absent"]
+    assert values["hand-offs"] == 0  # whoever finds it owns it
+    assert values["small-rate"] == pytest.approx(0.05)  # half of its own
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"systems": 1}, "systems: 1 was found; expected a whole number of at least 2"),
+        ({"system": "shpo"}, "shpo.*did you mean 'shop'"),
         ({"sampling": 0.0}, "sampling: 0.0 was found; expected a number from 1e-06 to 1"),
         ({"p_good": 0.01}, "p_good: 0.01 was given; expected less than p_bad, 0.002"),
         ({"fault": 0.0005}, "error_budget: 0.001.* expected less than fault, 0.0005"),
