@@ -46,13 +46,13 @@ class Chain:
     front_ms: float | None = None
 
     def __post_init__(self):
-        _above("rate_per_s", self.rate_per_s)
-        _above("work_ms", self.work_ms)
-        _from("rtt_ms", self.rtt_ms)
-        _count("depth", self.depth)
-        _count("fan_out", self.fan_out)
+        above_zero("rate_per_s", self.rate_per_s)
+        above_zero("work_ms", self.work_ms)
+        from_zero("rtt_ms", self.rtt_ms)
+        whole("depth", self.depth)
+        whole("fan_out", self.fan_out)
         if self.workers != "unlimited":
-            _count("workers", self.workers)
+            whole("workers", self.workers)
 
     def system(self) -> System:
         """The chain as a system whose only flow is `request`."""
@@ -224,12 +224,12 @@ class Restart:
     ack_ms: float = 1.0
 
     def __post_init__(self):
-        _above("rate_per_s", self.rate_per_s)
-        _above("work_ms", self.work_ms)
-        _above("start_s", self.start_s)
-        _count("instances", self.instances, 2)
-        _count("instance_workers", self.instance_workers)
-        _count("queue_limit", self.queue_limit, 0)
+        above_zero("rate_per_s", self.rate_per_s)
+        above_zero("work_ms", self.work_ms)
+        above_zero("start_s", self.start_s)
+        whole("instances", self.instances, 2)
+        whole("instance_workers", self.instance_workers)
+        whole("queue_limit", self.queue_limit, 0)
 
     def system(self, up: int, by_message: bool = False) -> System:
         """Callers and service while `up` of its instances work, reached by calls or by messages."""
@@ -456,16 +456,16 @@ def rising(**values: float) -> None:
             raise ValueError(f"{name}: {value!r} was given; expected less than {above}, {limit!r}")
 
 
-def _above(name: str, value: float) -> None:
+def above_zero(name: str, value: float) -> None:
     if not 0 < value < inf:
         raise ValueError(f"{name}: {value!r} was given; expected a number above 0")
 
 
-def _from(name: str, value: float) -> None:
+def from_zero(name: str, value: float) -> None:
     if not 0 <= value < inf:
         raise ValueError(f"{name}: {value!r} was given; expected a number of at least 0")
 
 
-def _count(name: str, value: int, least: int = 1) -> None:
+def whole(name: str, value: int, least: int = 1) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}: {value!r} was given; expected a whole number from {least} on")

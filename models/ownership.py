@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from models import stages, theory
-from models.calls import _above, _count, _from
+from models.calls import above_zero, from_zero, whole
 from models.system import Located, System
 
 YEAR_HOURS = 8760.0
@@ -253,7 +253,7 @@ class Faults:
 
     def __post_init__(self):
         for name in ("own_per_year", "team_per_year", "hours", "link_per_year", "link_hours"):
-            _from(name, getattr(self, name))
+            from_zero(name, getattr(self, name))
 
     def per_year(self, part: Part, teams: Mapping[str, int]) -> float:
         """Outages of an infrastructure with so many teams on it, or of a link, a year of being up."""
@@ -332,7 +332,7 @@ class Prices:
 
     def __post_init__(self):
         for name in ("infrastructure", "worker", "million_crossings"):
-            _from(name, getattr(self, name))
+            from_zero(name, getattr(self, name))
 
     def a_month(self, system: System) -> float:
         """Price of a system for 30 days; unlimited workers count as those that are busy."""
@@ -367,7 +367,7 @@ def slowed(system: System, infrastructure: str, factor: float) -> System:
     With processors shared fairly, a neighbour that takes a share s of them makes the factor
     1 / (1 - s). Each work keeps its distribution and its random numbers.
     """
-    _above("factor", factor)
+    above_zero("factor", factor)
     if infrastructure not in system.infrastructures:
         raise ValueError(f"infrastructure: {infrastructure!r} was given; expected one of "
                          f"{', '.join(system.infrastructures)}")  # fmt: skip
@@ -412,9 +412,9 @@ class Partner:
 
     def __post_init__(self):
         for name in ("rate_per_s", "limit_per_s", "between_hours", "release_days", "message_kb"):
-            _above(name, getattr(self, name))
+            above_zero(name, getattr(self, name))
         for name in ("window_hours", "release_scv"):
-            _from(name, getattr(self, name))
+            from_zero(name, getattr(self, name))
         if self.window_hours >= self.between_hours:
             raise ValueError(
                 f"window_hours: {self.window_hours!r} was given; expected less than between_hours, "
@@ -546,9 +546,9 @@ class Line:
     common: float = 0.1
 
     def __post_init__(self):
-        _above("rtt_ms", self.rtt_ms)
+        above_zero("rtt_ms", self.rtt_ms)
         for name in ("jitter_cv", "per_year", "hours"):
-            _from(name, getattr(self, name))
+            from_zero(name, getattr(self, name))
         if not 0 <= self.common <= 1:
             raise ValueError(f"common: {self.common!r} was given; expected a share from 0 to 1")
 
@@ -583,8 +583,8 @@ class Hybrid:
 
     def __post_init__(self):
         for name in ("read_per_s", "write_per_s", "front_ms", "core_ms"):
-            _above(name, getattr(self, name))
-        _count("core_workers", self.core_workers)
+            above_zero(name, getattr(self, name))
+        whole("core_workers", self.core_workers)
 
     @property
     def core_per_s(self) -> float:
@@ -741,10 +741,10 @@ class Teams:
         if not self.per_week:
             raise ValueError("per_week: () was given; expected a number for each team")
         for number, rate in enumerate(self.per_week):
-            _above(f"per_week[{number}]", rate)
-        _above("restore_hours", self.restore_hours)
-        _above("look_hours", self.look_hours)
-        _count("responders", self.responders)
+            above_zero(f"per_week[{number}]", rate)
+        above_zero("restore_hours", self.restore_hours)
+        above_zero("look_hours", self.look_hours)
+        whole("responders", self.responders)
         most = 1.0 if len(self.per_week) > 1 else 0.0
         if not (0 <= self.p_reassigned < 1 and self.p_reassigned <= most):
             among = "a share from 0 to below 1" if most else "0, since there is no other team"
@@ -838,7 +838,7 @@ def simulate_incidents(teams: Teams, incidents: int = 10_000, seed: int = 1) -> 
     The first tenth is left out. The same incident has the same arrival, owner and length of repair
     whatever the routing, so that two ways of working differ by nothing else.
     """
-    _count("incidents", incidents, 10)
+    whole("incidents", incidents, 10)
     arrivals, repairs, routes, looks = (
         np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)
     )
@@ -911,8 +911,8 @@ def most_owned(teams: Teams, per_service: float, target_hours: float) -> int:
 
     `per_service` incidents a week each; nothing is routed wrongly, so the team is an M/M/c alone.
     """
-    _above("per_service", per_service)
-    _above("target_hours", target_hours)
+    above_zero("per_service", per_service)
+    above_zero("target_hours", target_hours)
     alone = replace(teams, p_reassigned=0.0, office_hours=False)
     services = 0
     while replace(alone, per_week=((services + 1) * per_service,)).overall_hours <= target_hours:
