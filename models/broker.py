@@ -5,17 +5,19 @@ waiting times of M/M/1 and M/M/c.
 """
 
 from collections.abc import Mapping, Sequence
-from math import inf, sqrt
+from math import ceil, inf, sqrt
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from models import theory
+from models import stages, theory
 from models.experiment import simulate
-from models.system import System
+from models.loads import enough_workers, visits
+from models.messaging import Broker
+from models.system import Located, System
 
 NOTHING_MORE: Mapping[str, Any] = MappingProxyType({})
 
@@ -65,7 +67,7 @@ def pipeline(
             "producer": {"infrastructure": "here", "workers": producers},
             "consumer": {"infrastructure": there, "workers": consumers},
         },
-        "flows": {"order": flow},
+        "flows": {"request": flow},
         "outages": list(outages),
     }
     if ledger_errors is not None:
@@ -94,6 +96,94 @@ def pipeline(
             ],
         }
     return System.model_validate(system)
+
+
+# A system's own figures
+
+
+class Edge(NamedTuple):
+    """A message edge: its producer and consumer are the steps `entry.parent` and `entry`.
+
+    Messages come `rate_per_s`; a consumer is held for `consume_ms` by one of them, calls below it
+    included. The producer takes `produce_ms` for its own work and the calls that it waits for.
+    """
+
+    system: System
+    entry: Located
+    rate_per_s: float
+    produce_ms: float
+    consume_ms: float
+
+
+def busiest_edge(system: System) -> Edge | None:
+    """The edge with the most messages a second once all that may be done later is a message."""
+    try:
+        system = stages.asynchronous(system, next(iter(system.brokers), None))
+    except stages.StageError:
+        pass  # nothing more can become a message; there may be some already
+    done = {(entry.flow, entry.key): (entry, per_s, ms) for entry, per_s, ms in visits(system)}
+    found = [
+        (entry, per_s, ms)
+        for entry, per_s, ms in done.values()
+        if entry.mode == "message" and per_s > 0
+    ]
+    if not found:
+        return None
+    entry, rate_per_s, consume_ms = max(found, key=lambda edge: edge[1])
+    producer = entry.parent
+    assert producer is not None  # since it is a message
+    waits_ms = [
+        ms + (system.round_trip(*system.crossings(child)[0])[0] if child.mode == "call" else 0.0)
+        for child, _, ms in done.values()
+        if child.parent is producer and child.mode != "message"
+    ]
+    together = max if producer.step.in_parallel else sum
+    produce_ms = system.work_ms(producer) + together([*waits_ms, 0.0])
+    return Edge(system, entry, rate_per_s, produce_ms, consume_ms)
+
+
+def from_system(system: System, distance_ms: float, most: int = 12_000) -> dict[str, Any]:
+    """This chapter's parameters by name, as far as the busiest message edge of a system has them.
+
+    The producer gets workers enough for calls over `distance_ms`. Burst, fall and standstill last
+    so long that 1,000 to `most` messages come in normal times of the burst. Empty without messages.
+    """
+    edge = busiest_edge(system)
+    if edge is None:
+        return {}
+    system, entry, rate_per_s, produce_ms, consume_ms = edge
+    consumer = entry.step.service
+    held = rate_per_s * (produce_ms + distance_ms + consume_ms) / 1000
+    burst_s = float(f"{min(max(60.0, 1000 / rate_per_s), most / rate_per_s):.2g}")
+    broker = system.brokers[str(entry.step.via)]
+    found: dict[str, Any] = {
+        "rate_per_s": rate_per_s,
+        "produce_ms": produce_ms,
+        "consume_ms": consume_ms,
+        "producers": ceil(1.5 * held) + 50,
+        "consumers": enough_workers(system, consumer, rate_per_s * consume_ms / 1000),
+        "within_ms": system.network.within_ms,
+        "ack_ms": broker.ack.mean_ms,
+        "burst_s": burst_s,
+        "broker_down_s": burst_s / 2,
+        "standstill_s": 0.75 * burst_s,
+    }
+    if broker.replication.mean_ms:
+        found["replication_ms"] = broker.replication.mean_ms
+    if broker.retention_ms:
+        found["retention_hours"] = broker.retention_ms / 3_600_000
+    if broker.keys:
+        found |= {"keys": broker.keys.count, "skew": broker.keys.skew}
+    if broker.producers:
+        found |= {"batch": broker.producers.batch, "linger_ms": broker.producers.linger_ms}
+        found |= {"buffer": broker.producers.buffer} if broker.producers.buffer else {}
+    if "max_deliveries" in broker.model_fields_set:
+        found["max_deliveries"] = broker.max_deliveries
+    return {
+        name: value
+        for name, value in found.items()
+        if value or name in ("ack_ms", "linger_ms", "skew")
+    }
 
 
 # Backlog and drain: the fluid limit
@@ -171,16 +261,10 @@ def mixed_wait_ms(rate_per_s: float, work_ms: float, shares: Sequence[float]) ->
     return float(np.dot(shares, theory.mm1(rates, 1.0 / work_ms).mean_wait))
 
 
-def lane_shares(partitions: int, workers: int) -> list[float]:
-    """Each busy worker's share of the messages: partition modulo workers, uniform keys."""
-    _positive(partitions=partitions, workers=workers)
-    lanes = min(partitions, workers)
-    return [len(range(lane, partitions, lanes)) / partitions for lane in range(lanes)]
-
-
 def partitioned_wait_ms(rate_per_s: float, work_ms: float, workers: int, partitions: int) -> float:
     """Mean wait when each worker reads its own partitions and all partitions get the same share."""
-    return mixed_wait_ms(rate_per_s, work_ms, lane_shares(partitions, workers))
+    log = Broker(infrastructure="here", partitions=partitions)
+    return mixed_wait_ms(rate_per_s, work_ms, log.consumer_shares(workers))
 
 
 # Buffers that end: the producer's, the broker's, the consumer's

@@ -49,6 +49,12 @@ def visits(system: "System") -> Iterator[tuple["Located", float, float]]:
             yield entry, calls[entry.key] * tries[entry.key], took[entry.key]
 
 
+def enough_workers(system: "System", service: str, busy: float) -> int:
+    """The workers of a service; where they are unlimited, as many as `busy` ones keep half busy."""
+    workers = system.services[service].workers
+    return math.ceil(2 * busy) + 1 if workers == "unlimited" else workers
+
+
 def _brings(policy, calls_per_s):
     """Retries a call that the budget of an edge brings in."""
     if not policy.earns_per_ms:

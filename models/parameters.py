@@ -57,6 +57,13 @@ def require(
         raise ParameterError("\n".join(faults))
 
 
+def adopt(figures: Mapping[str, Any]) -> None:
+    """Set parameters of the notebook that calls this, but none that papermill has set."""
+    names = get_ipython().user_ns
+    _, given = read(names["In"][1:])
+    names.update({name: value for name, value in figures.items() if name not in given})
+
+
 def read(cells: list[str]) -> tuple[dict[str, str], list[str]]:
     """The types of the declared parameters by name, and the names that papermill set."""
     declared: dict[str, str] = {}

@@ -1,12 +1,16 @@
 """Chapter 3: the fluid formulas, partitions, and the systems that the chapter builds."""
 
+import inspect
 import math
 
 import numpy as np
+import odd
 import pytest
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from models import broker, simulate, theory
-from models.system import InvalidSystem
+from models.system import InvalidSystem, System
 
 
 def test_backlog_of_a_published_run():
@@ -39,7 +43,7 @@ def test_without_spare_capacity_nothing_drains():
 
 @pytest.mark.parametrize(("partitions", "workers"), [(1, 8), (8, 8), (10, 8), (99, 8), (4, 3)])
 def test_lanes_share_all_messages(partitions, workers):
-    shares = broker.lane_shares(partitions, workers)
+    shares = broker.pipeline(partitions=partitions).brokers["events"].consumer_shares(workers)
     assert len(shares) == min(partitions, workers)
     assert sum(shares) == pytest.approx(1)
 
@@ -116,9 +120,13 @@ REPLICATIONS = 8
 
 
 def each_run(measure):
-    """Means over independent runs, and three standard errors, of each number of `measure`."""
+    """Means over independent runs, and how far chance takes them as rarely as three sigmas.
+
+    With so few runs that is not three standard errors but what Student's t says.
+    """
     found = np.array([measure(7 + (run << 32)) for run in range(REPLICATIONS)])
-    return found.mean(axis=0), 3 * found.std(axis=0, ddof=1) / math.sqrt(REPLICATIONS)
+    spread = student.ppf(norm.cdf(3), REPLICATIONS - 1) / math.sqrt(REPLICATIONS)
+    return found.mean(axis=0), spread * found.std(axis=0, ddof=1)
 
 
 def broken(outage, seed, requests=12_000, **changes):
@@ -293,9 +301,35 @@ def test_a_mirror_costs_its_lag_and_the_producer_nothing():
     assert later.to_numpy() == pytest.approx(50 + 0.25)  # all by the same, so the queue is the same
 
 
-def test_even_partitions_give_the_same_shares_by_both_ways():
-    for partitions, workers in ((12, 8), (8, 8), (3, 8), (7, 2)):
-        even = broker.pipeline(partitions=partitions).brokers["events"]
-        assert even.consumer_shares(workers) == pytest.approx(
-            broker.lane_shares(partitions, workers)
-        )
+@pytest.mark.parametrize("name", odd.NAMES)
+def test_the_busiest_edge_of_any_system_makes_a_pipeline(name):
+    system = odd.system(name)
+    edge, figures = broker.busiest_edge(system), broker.from_system(system, 100.0)
+    if edge is None:
+        assert figures == {}
+        assert name in ("one service", "no work at all", "calls only", "overloaded front", "saga")
+        return
+    known = set(inspect.signature(broker.pipeline).parameters)
+    built = broker.pipeline(
+        distance_ms=100.0, **{k: value for k, value in figures.items() if k in known}
+    )
+    load = built.loads()["consumer"].utilisation
+    whole = edge.system.loads()[edge.entry.step.service]
+    assert load <= whole.utilisation * (1 + 1e-9) if whole.workers else load <= 0.5
+    assert not any("producer" in warning for warning in built.warnings())
+    assert 999 < figures["burst_s"] * edge.rate_per_s < 12_500 or figures["burst_s"] == 60
+
+
+def test_the_busiest_edge_by_hand():
+    edge = broker.busiest_edge(odd.system("may be later"))
+    assert (edge.rate_per_s, edge.produce_ms, edge.consume_ms) == (30, 5, 20)
+    shop = broker.busiest_edge(System.load("shop"))
+    assert shop.rate_per_s == pytest.approx(100 * 0.99 * 0.98)  # neither stock nor payment failed
+    assert shop.produce_ms == 4 + 0.5 + 6 + 0.5 + 20
+    said = broker.from_system(odd.system("everything said"), 300.0)
+    assert (said["keys"], said["skew"], said["buffer"], said["batch"]) == (50, 1, 100, 5)
+    assert (said["retention_hours"], said["replication_ms"], said["max_deliveries"]) == (1, 5, 4)
+    social = broker.busiest_edge(System.load("social-network"))
+    assert social.entry.step.service == "home-timeline-writer"
+    assert social.consume_ms == 8 + 0.5 + 3  # its own work, and the call that it makes
+    assert social.produce_ms == 0.5 + 5  # the slower of the calls made together

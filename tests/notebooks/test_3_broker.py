@@ -1,7 +1,10 @@
 """Chapter 3's notebook: other parameters move its numbers the right way."""
 
 import golden
+import odd
 import pytest
+
+from models import System
 
 
 def test_other_parameters_move_the_right_things_the_right_way(tmp_path):
@@ -93,3 +96,30 @@ def test_a_buffer_that_holds_the_outage_never_fills(tmp_path):
     assert other["worst-blocked"] < 0.2  # the producer's own work, and nothing else
     assert (other["linger-batch"], other["linger-delay"]) == (1, 0)
     assert (other["duplicates"], other["dead"], other["lost-by-leader"]) == (0, 0, 0)
+
+
+QUICK = {"replications": 2, "requests": 2000, "wait_requests": 4000}
+
+
+def test_a_system_of_ones_own_brings_its_own_figures(tmp_path):
+    found = golden.run("3-broker", tmp_path, system="online-boutique", burst_s=50.0, **QUICK)
+    own = golden.values(found)
+    checkout = System.load("online-boutique").flows["checkout"]
+    assert (own["system"], own["flow"]) == ("Online Boutique", "checkout")
+    assert (own["producer"], own["consumer"]) == ("checkout", "cart")
+    assert own["rate"] == checkout.rate_per_s
+    assert own["capacity"] == pytest.approx(1000 / 2.0)  # one worker, 2 ms to empty the cart
+    assert own["burst"] == 50  # set by hand
+    assert own["broker-down"] == 100  # what the system makes of it
+    assert not own["piles-up"] and own["peak-fluid"] == 0
+    assert found["claims"]["async-own-pace"]["holds"] == "holds"
+    assert found["claims"]["async-tolerates-latency"]["holds"] == "holds only if"
+
+
+def test_a_system_without_messages_leaves_the_claims_open(tmp_path):
+    file = tmp_path / "calls.yml"
+    file.write_text(odd.system("calls only").to_yaml(), "utf-8")
+    found = golden.run("3-broker", tmp_path, system=str(file), **QUICK)
+    assert {claim["holds"] for claim in found["claims"].values()} == {"not decided"}
+    assert "Two services sends no messages" in found["claims"]["async-own-pace"]["evidence"]
+    assert golden.values(found)["rate"] == golden.values(golden.golden("3-broker"))["rate"]
