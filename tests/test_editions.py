@@ -14,7 +14,7 @@ from models.system import System, bundled
 
 # Fewer runs than the book: what is tested is that every page is there and true of the system.
 QUICK = {
-    "replications": 2, "requests": 2000, "wait_requests": 4000, "incidents": 1000, "futures": 200,
+    "replications": 2, "requests": 2000, "simulated_futures": 1000, "wait_requests": 4000, "incidents": 1000, "futures": 200,
     "span": 20.0, "years": 20.0, "storm_runs": 2, "window_runs": 2, "runs": 40, "both": 100,
 }  # fmt: skip
 SEED = 6

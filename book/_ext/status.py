@@ -93,7 +93,7 @@ def ran(app: Sphinx, name: str, parameters: dict) -> dict:
     return {
         "Notebook": Path(name).name,
         "Seed": given.get("seed", "none"),
-        "Runs": given.get("replications", ""),
+        "Runs": given.get("replications") or given.get("simulated_futures", ""),
         "Requests a run": given.get("requests", "").replace("_", ","),
         "Run time (s)": done.metadata.papermill.duration,
     }

@@ -10,7 +10,7 @@ from papermill.exceptions import PapermillExecutionError
 from models import incidents, publish, soak
 
 NAME = "5-soak"
-QUICK = {"replications": 2000}
+QUICK = {"simulated_futures": 2000}
 
 
 @pytest.mark.parametrize(
