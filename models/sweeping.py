@@ -17,8 +17,9 @@ import logging
 import math
 import os
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -116,11 +117,12 @@ def sweep(
             bar.total, bar.n = int(counts.sum()), int(counts.sum()) - len(missing)
             bar.refresh()
             size = 1 if options.get("engine") == "simpy" else max(1, BATCH // requests)
-            size = min(size, math.ceil(len(missing) / (16 * places)))
+            size = max(1, min(size, len(missing) // (16 * places)))
             batches = _batches(points, missing, size)
-            for done in run((*work, code(), batch) for batch in batches):
-                keep(done)
-                bar.update(len(done))
+            with closing(run((*work, code(), batch) for batch in batches)) as results:
+                for done in results:
+                    keep(done)
+                    bar.update(len(done))
             mean, half_width = _estimates(found, counts)
             if target is None:
                 break
@@ -307,13 +309,18 @@ def _processes(jobs):
     )
 
     def run(batches):
+        results = pool(delayed(_batch)(*batch) for batch in batches)
         try:
-            yield from pool(delayed(_batch)(*batch) for batch in batches)
+            for found in results:  # noqa: UP028 - `yield from` would close it with a warning
+                yield found
         except TerminatedWorkerError:
             raise ExperimentError(
                 "jobs: a process was ended from outside, perhaps for lack of memory; "
                 "expected all to finish; try fewer"
             ) from None
+        finally:
+            with warnings.catch_warnings(action="ignore"):  # that some were under way is no news
+                results.close()
 
     yield effective_n_jobs(jobs), run
 
@@ -435,9 +442,9 @@ def _kept(path, keys, length):
                 if key in places and len(one.values) == len(one.half_widths) == length:
                     found[places[key], number] = one
             except (ValueError, TypeError):
-                pass  # a line that was being written when all stopped: that run is done again
-        if file.tell():
-            file.write(b"\n")  # so that what comes next begins a line
+                pass  # it was being written when all stopped: that run is done again
+            if not line.endswith(b"\n"):
+                file.write(b"\n")
 
         def keep(more: Found):
             found.update(more)
@@ -482,4 +489,5 @@ def _overloaded(found, counts):
 
 def _column(points, path):
     """The values of one parameter, of whatever type; whole numbers stay whole beside null."""
-    return pd.Series([point[path] for point in points], dtype=object).infer_objects().to_numpy()
+    values = pd.Series([point[path] for point in points], dtype=object)
+    return (values if values.isna().any() else values.infer_objects()).to_numpy()
