@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import product
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -150,15 +151,17 @@ def execute(
     notebook: Notebook, values: Mapping[str, Any], bar: dict | bool = False
 ) -> nbformat.NotebookNode:
     """The notebook, executed with these parameters. Raises RerunError with what it refused."""
+    options = {
+        "kernel_name": "python3",
+        "language": "python",
+        "progress_bar": bar,
+        "extra_arguments": ["--log-level=CRITICAL"],  # of the kernel: its errors are raised here
+    }
     try:
-        return papermill.execute_notebook(
-            notebook.node,
-            None,
-            dict(values),
-            kernel_name="python3",
-            progress_bar=bar,
-            extra_arguments=["--log-level=ERROR"],  # of the kernel; a cell's error is raised here
-        )
+        with ThreadPool(1) as aside:  # so that an interrupt is ours; the kernel ends with us
+            return aside.apply(
+                papermill.execute_notebook, (notebook.node, None, dict(values)), options
+            )
     except papermill.PapermillExecutionError as error:
         said = "; ".join(str(error.evalue).split("\n"))
         if error.ename not in MISTAKES:
@@ -175,8 +178,10 @@ def rows(node: nbformat.NotebookNode) -> list[Row]:
     Verdicts are rows too: their unit is `VERDICT`.
     """
     found = publish.read(node)
+    infinite = {"inf": math.inf, "-inf": -math.inf}  # as a kernel sends them
     values = [
-        {name: record.get(name) for name in ("value", "half_width", "unit", "text")} | {"key": key}
+        {name: record.get(name) for name in ("half_width", "unit", "text")}
+        | {"key": key, "value": infinite.get(record["value"], record["value"])}
         for key, record in found["values"].items()
     ]
     return values + [
@@ -284,7 +289,7 @@ def run_grid(
     keys = [key_of([common, dict(point)]) for point in points]
     with Kept(kept_in) as kept:
         missing = [number for number, key in enumerate(keys) if key not in kept.found]
-        runs = Parallel(n_jobs=jobs, prefer="threads", return_as="generator_unordered")(
+        runs = Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered")(
             delayed(_point)(notebook, number, points[number]) for number in missing
         )
         with tqdm(
@@ -352,8 +357,9 @@ def chart(table: pd.DataFrame, key: str, names: Sequence[str]) -> alt.LayerChart
     numeric = all(map(_is_number, frame.x)) and not any(isinstance(one, bool) for one in frame.x)
     wide = numeric and frame.x.min() > 0 and frame.x.max() / frame.x.min() >= 50
     scale = alt.Scale(type="log") if wide else alt.Scale(zero=False)
+    ticks = sorted(set(frame.x)) if numeric and frame.x.nunique() <= 6 else alt.Undefined
     across = (
-        alt.X("x:Q", title=x, scale=scale, axis=alt.Axis(tickCount=4))
+        alt.X("x:Q", title=x, scale=scale, axis=alt.Axis(values=ticks, tickCount=4))
         if numeric
         else alt.X("x:N", title=x, sort=None, axis=alt.Axis(labelAngle=0))
     )
@@ -361,15 +367,17 @@ def chart(table: pd.DataFrame, key: str, names: Sequence[str]) -> alt.LayerChart
     palette = alt.Scale(domain=lines, range=list(charts.COLOUR.values()) * len(lines))
     legend = alt.Legend(columns=2, labelLimit=300) if others else None
     colour = alt.Color("line:N", scale=palette, legend=legend)
-    up = alt.Y("value:Q", title=unit or None, scale=alt.Scale(zero=False))
+    dashes = alt.Scale(domain=lines, range=[[1, 0], [6, 4], [2, 3]] * len(lines))
+    dash = alt.StrokeDash("line:N", scale=dashes, legend=legend)  # lines that lie on each other
+    up = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
     base = alt.Chart(frame)
     return (
-        base.mark_line().encode(x=across, y=up, color=colour, stroke=colour)
+        base.mark_line().encode(x=across, y=up, stroke=colour, strokeDash=dash)
         + base.mark_rule(strokeWidth=2).encode(x=across, y="low:Q", y2="high:Q", color=colour)
         + base.mark_point(opacity=1).encode(
             x=across, y=up, fill=alt.Color("line:N", scale=palette, legend=None)
         )
-    ).properties(title=key, width=300, height=180)
+    ).properties(title=f"{key} ({unit})" if unit else key, width=300, height=180)
 
 
 def picture(
@@ -378,7 +386,8 @@ def picture(
     """The charts of some keys as `html` (a page by itself), `svg` or `png`."""
     each = {key: chart(table, key, names) for key in keys}
     if kind != "html":
-        spec = alt.concat(*each.values(), columns=3).resolve_scale(color="independent").to_dict()
+        own = dict.fromkeys(["color", "stroke", "strokeDash", "fill"], "independent")
+        spec = alt.concat(*each.values(), columns=3).resolve_scale(**own).to_dict()
         if kind == "png":
             return charts.png(spec)
         return vl_convert.vegalite_to_svg({**spec, "background": "white"})

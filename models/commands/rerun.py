@@ -124,19 +124,13 @@ def _given(found, pairs, file):
 
 def _checked(option, path, endings):
     """A path that can be written, before anything is computed."""
-    try:
-        target = Path(path)
-        if target.suffix not in endings or target.is_dir():
-            raise Mistake(
-                f"{option}: {path!r} was found; expected a file name that ends in "
-                f"{' or '.join(endings)}"
-            )
-        if not target.parent.is_dir():
-            raise Mistake(
-                f"{option}: {path!r} cannot be written: there is no folder {target.parent}"
-            )
-    except ValueError:
-        raise Mistake(f"{option}: {path!r} was found; expected a file name") from None
+    target = Path(path)
+    if target.suffix not in endings or target.is_dir():
+        raise Mistake(
+            f"{option}: {path!r} was found; expected a file name that ends in {' or '.join(endings)}"
+        )
+    if not target.parent.is_dir():
+        raise Mistake(f"{option}: {path!r} cannot be written: there is no folder {target.parent}")
     return path
 
 
