@@ -10,6 +10,7 @@ import click
 
 from models.commands.check import check
 from models.commands.claims import claims
+from models.commands.completion import completion
 from models.commands.draw import draw
 from models.commands.edition import edition
 from models.commands.gate import gate
@@ -54,6 +55,11 @@ def main():
     The stages, each applied to the one before: `synchronous` (every message becomes a call),
     `asynchronous` (what is marked deferrable becomes a message), `separated` (what is reached by
     messages alone moves to its team's own infrastructure).
+
+    \b
+    Exit codes: 0  done
+                2  something that you can put right; it is said in a sentence
+                1  interrupted (Ctrl-C), or nobody reads the output any more
     """
 
 
@@ -71,5 +77,6 @@ for command in (
     rerun,
     edition,
     schema,
+    completion,
 ):
     main.add_command(command)

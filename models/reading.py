@@ -13,6 +13,7 @@ import yaml
 from models.checks import InvalidSystem, did_you_mean, place_of, show
 
 BUNDLED = Path(__file__).parent / "systems"
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 MAX_STEPS = 10_000
 MAX_NESTING = 100
 MAX_VALUES = 2_000_000  # in one file, aliases followed
@@ -39,6 +40,13 @@ HINTS = {  # what to do where the text is no YAML, by a part of what the parser 
 def bundled() -> tuple[str, ...]:
     """The names of the systems that come with the package."""
     return tuple(sorted(path.stem for path in BUNDLED.glob("*.yml")))
+
+
+def notebooks() -> dict[str, Path]:
+    """The book's notebooks by all that they are called: `3-broker`, `3`, `broker`."""
+    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
+    short = {part: path for path in paths for part in path.stem.split("-", 1)}
+    return {path.stem: path for path in paths} | short
 
 
 def read(name_or_path: str | Path) -> Any:

@@ -31,11 +31,10 @@ from tqdm import tqdm
 
 from models import charts, parameters, publish
 from models.checks import nearest, show
-from models.reading import text_of
+from models.reading import notebooks, text_of
 from models.resuming import Kept, key_of, write
 
 PACKAGE = Path(__file__).parent
-NOTEBOOKS = PACKAGE.parent / "notebooks"
 COMPUTED_BY = ("numpy", "scipy", "numba", "pandas", "simpy")
 MOST_POINTS = 10_000
 VERDICT = "verdict"  # what stands as the unit of a verdict
@@ -71,13 +70,6 @@ class Notebook:
             ranges = dict.fromkeys(self.kinds, (None, None))
         for values in points:
             parameters.require(values, self.kinds, ranges)
-
-
-def notebooks() -> dict[str, Path]:
-    """The book's notebooks by all that they are called: `3-broker`, `3`, `broker`."""
-    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
-    short = {part: path for path in paths for part in path.stem.split("-", 1)}
-    return {path.stem: path for path in paths} | short
 
 
 def load(name: str) -> Notebook:

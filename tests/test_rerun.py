@@ -1,5 +1,7 @@
 """A notebook with other parameters: refused before it runs, run, compared, in grids, resumed."""
 
+import csv
+import io
 import json
 import re
 import signal
@@ -14,6 +16,7 @@ from click.testing import CliRunner
 
 from models import parameters, rerun
 from models.cli import main
+from models.reading import NOTEBOOKS
 
 SOURCES = [
     "workers: int = 4  # workers of the service\n"
@@ -67,7 +70,7 @@ def test_a_notebook_of_the_book_has_three_names(name):
     assert found.kinds["distance_ms"] == "float"
 
 
-@pytest.mark.parametrize("path", sorted(rerun.NOTEBOOKS.glob("*.ipynb")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda p: p.stem)
 def test_the_ranges_of_every_notebook_are_known_before_it_runs(path):
     """What the notebook itself would refuse is refused, and its own values are not."""
     found = rerun.load(path.stem)
@@ -141,7 +144,7 @@ def test_what_is_no_notebook_is_refused(tmp_path, raw):
     assert "this is no notebook" in result.output or "no parameters were found" in result.output
 
 
-def test_the_books_numbers_stand_beside_yours(notebook, claim):
+def test_the_books_numbers_stand_beside_yours(notebook, claim, monkeypatch):
     (notebook.parent / "f.yml").write_text("workers: 16\nrate_per_s: 3")
     result = decouple(notebook, "-f", "f.yml", "-p", "workers=8", "-o", "mine.ipynb")
     assert result.exit_code == 0, result.output
@@ -169,6 +172,9 @@ def test_the_books_numbers_stand_beside_yours(notebook, claim):
     }  # fmt: skip
     assert by_key["limit"]["book"] is None and by_key["limit"]["change"] is None
     assert (notebook.parent / "small-rerun.ipynb").exists()
+    monkeypatch.setattr(rerun, "execute", lambda *_: executed)
+    rows = list(csv.DictReader(io.StringIO(decouple(notebook, "--csv").stdout)))
+    assert [row["change"] for row in rows if row["key"] == "load"] == ["-0.25"]
 
 
 def test_the_books_numbers_are_computed_anew_when_something_changes(notebook, monkeypatch):

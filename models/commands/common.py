@@ -85,7 +85,24 @@ class Choice(click.Choice):
         return value
 
 
-file_argument = click.argument("file")
+def completing(*names: str):
+    """What a shell offers for a file: names of what comes along, and files."""
+
+    def offered(ctx, param, incomplete):
+        from click.shell_completion import CompletionItem
+
+        known = names
+        if not known:
+            from models.reading import bundled
+
+            known = bundled()
+        found = [CompletionItem(name) for name in known if name.startswith(incomplete)]
+        return found or [CompletionItem(incomplete, type="file")]
+
+    return offered
+
+
+file_argument = click.argument("file", shell_complete=completing())
 stage_option = click.option(
     "--stage",
     type=Choice(STAGES),

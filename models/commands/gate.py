@@ -9,9 +9,9 @@ from models.commands.common import (
     Choice,
     Whole,
     aligned,
+    completing,
     counted,
     dumped,
-    file_argument,
     json_option,
     told,
 )
@@ -25,7 +25,7 @@ PARTS = {  # of the gate's options: what they are called in models.soak
 
 
 @click.command()
-@file_argument
+@click.argument("file", shell_complete=completing("invented"))
 @click.option("--from", "begins", required=True, metavar="DATE", help="First day of the soak.")
 @click.option("--to", "ends", default="", metavar="DATE", help="Its last day; else today.")
 @click.option(

@@ -1,6 +1,9 @@
 """`decouple rerun`: a notebook of the book with other parameters."""
 
+import json
 import math
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from models.commands.common import (
     Mistake,
     Whole,
     aligned,
+    completing,
     counted,
     dumped,
     json_option,
@@ -20,12 +24,38 @@ from models.commands.common import (
 CHARTS = ("html", "svg", "png")
 
 
+def _notebooks(ctx, param, incomplete):
+    """What a shell offers for a notebook."""
+    from models.reading import notebooks
+
+    return completing(*sorted({path.stem for path in notebooks().values()}))(ctx, param, incomplete)
+
+
+def _parameters(ctx, param, incomplete):
+    """What a shell offers after -p: the parameters of the notebook that was named before.
+
+    Click has not read the notebook's name while the value of -p is missing; the line has it.
+    """
+    from models.reading import notebooks
+
+    words = os.environ.get("COMP_WORDS", "").split()
+    name = words[words.index("rerun") + 1] if "rerun" in words[:-1] else ""
+    try:
+        cells = json.loads(notebooks().get(name, Path(name)).read_text("utf-8"))["cells"]
+        first = next("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return []
+    names = re.findall(r"(?m)^(\w+): ", first)
+    return [f"{one}=" for one in names if one.startswith(incomplete)]
+
+
 @click.command()
-@click.argument("notebook")
+@click.argument("notebook", shell_complete=_notebooks)
 @click.option(
     "-p",
     "pairs",
     multiple=True,
+    shell_complete=_parameters,
     metavar="NAME=VALUE",
     help="Set a parameter; may be said again. Several values, as in rtt_ms=1,10,100, make a grid.",
 )
