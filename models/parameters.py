@@ -85,9 +85,10 @@ def read(cells: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def ranges(cells: list[str]) -> dict[str, Range] | None:
-    """The ranges with which a notebook calls `check`; None if it does not, or not by itself.
+    """The ranges with which a notebook calls `check`, before it runs; None if it does not call it.
 
-    What stands before the call in its cell, imports and constants, is run to know them.
+    Of what stands before the call in its cell, the imports and constants that it names are run. A
+    parameter that is set anew there may be anything: the notebook replaces what it is given.
     """
     for source in cells:
         if "parameters.check(" not in source:
@@ -96,14 +97,35 @@ def ranges(cells: list[str]) -> dict[str, Range] | None:
         for number, line in enumerate(lines):
             call = line.value if isinstance(line, ast.Expr) else None
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "parameters.check":
-                names: dict[str, Any] = {}
+                before = lines[:number]
                 call.func = ast.copy_location(ast.Name("dict", ast.Load()), call.func)
-                try:
-                    exec(compile(ast.Module(lines[:number], []), "check", "exec"), names)
-                    return eval(compile(ast.Expression(call), "check", "eval"), names)
-                except NameError:  # it needs what was computed before
-                    return None
+                needed, slice_ = _names(call, ast.Load), []
+                for one in reversed(before):
+                    if needed & _set_by(one) and isinstance(one, _PLAIN):
+                        slice_.insert(0, one)
+                        needed |= _names(one, ast.Load)
+                scope: dict[str, Any] = {}
+                exec(compile(ast.Module(slice_, []), "check", "exec"), scope)
+                found = eval(compile(ast.Expression(call), "check", "eval"), scope)
+                anew = set().union(*map(_set_by, before)) & set(read(cells)[0])
+                return {**found, **dict.fromkeys(anew, (None, None))}
     return None
+
+
+_PLAIN = (ast.Import, ast.ImportFrom, ast.Assign)
+
+
+def _names(node: ast.AST, kind: type) -> set[str]:
+    """The names that are read (`ast.Load`) or set (`ast.Store`) in a piece of code."""
+    return {
+        one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, kind)
+    }
+
+
+def _set_by(line: ast.stmt) -> set[str]:
+    if isinstance(line, ast.Import | ast.ImportFrom):
+        return {(name.asname or name.name).split(".")[0] for name in line.names}
+    return _names(line, ast.Store)
 
 
 def fault(value: Any, kind: str, bounds: Range = (None, None)) -> str:

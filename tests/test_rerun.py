@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 import signal
 import subprocess
@@ -75,12 +76,23 @@ def test_the_ranges_of_every_notebook_are_known_before_it_runs(path):
     """What the notebook itself would refuse is refused, and its own values are not."""
     found = rerun.load(path.stem)
     ranges = parameters.ranges(found.cells)
-    assert "seed" in ranges and set(ranges) <= set(found.kinds)
+    assert ranges["seed"] == (0, None) and set(ranges) <= set(found.kinds)
     found.check([found.book, {}])
     with pytest.raises(parameters.ParameterError, match="-1 was found; expected a whole number of"):
         found.check([{"seed": -1}])
     with pytest.raises(parameters.ParameterError, match="did you mean 'seed'?"):
         found.check([{"sead": 1}])
+
+
+def test_ranges_are_read_without_running_what_they_do_not_need():
+    cells = [
+        "n: int = 0\nshare: float = 0.5",
+        "import math\nfrom models import parameters, theory\n1 / 0\nHIGH = math.e\n"
+        "SHARE = (0, HIGH)\nif not n:\n    n = theory.absent(1 / 0)\n"
+        "parameters.check(share=SHARE, n=(2, None))\n1 / 0",
+    ]
+    assert parameters.ranges(cells) == {"share": (0, math.e), "n": (None, None)}
+    assert parameters.ranges(cells[:1]) is None
 
 
 @pytest.mark.parametrize(
