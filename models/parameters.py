@@ -57,11 +57,15 @@ def require(
         raise ParameterError("\n".join(faults))
 
 
+def given() -> dict[str, Any]:
+    """What papermill has set in the notebook that calls this, by name."""
+    names = get_ipython().user_ns
+    return {name: names[name] for name in read(names["In"][1:])[1]}
+
+
 def adopt(figures: Mapping[str, Any]) -> None:
     """Set parameters of the notebook that calls this, but none that papermill has set."""
-    names = get_ipython().user_ns
-    _, given = read(names["In"][1:])
-    names.update({name: value for name, value in figures.items() if name not in given})
+    get_ipython().user_ns.update({**figures, **given()})
 
 
 def read(cells: list[str]) -> tuple[dict[str, str], list[str]]:

@@ -21,6 +21,8 @@ ratings, as two public transcriptions give them. Assumed here, and not taken fro
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import inf, prod
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +30,9 @@ from scipy.stats import t as student
 
 from models.engine.plan import MESSAGE
 from models.engine.reference import OK, Simulation
+from models.system import Located, System
+
+Workers = int | Literal["unlimited"]
 
 # name: communication, consistency, coordination
 PATTERNS = {
@@ -82,7 +87,7 @@ class Participant:
     undo_ms: float = 10.0
     commit_ms: float = 5.0
     fails: float = 0.02
-    workers: int = 8
+    workers: Workers = 8
 
 
 NAMES = ("stock", "payment", "invoice", "loyalty", "shipping")
@@ -94,6 +99,93 @@ def participants(n: int = 5, **same) -> tuple[Participant, ...]:
     return tuple(Participant(name, **same) for name in names)
 
 
+MOST_FAILS = 0.99  # of a participant; where one always fails, no saga has an answer
+
+
+class Own(NamedTuple):
+    """The saga of a system: what is undone in `flow`, and who starts it all.
+
+    `participants` are the steps that can be undone, each as a service of its own with the workers
+    of its service. `coordinator` is the nearest step above all of them. `figures` are those of the
+    chapter's parameters that are not of single participants.
+    """
+
+    flow: str
+    coordinator: Located
+    participants: tuple[Participant, ...]
+    figures: dict[str, Any]
+
+
+def from_system(system: System, assumed: Participant) -> Own | None:
+    """The saga of the flow with the most steps that can be undone, the first step not counted.
+
+    None if no flow has two. What a file does not say is `assumed`: the commit, and how often a
+    participant fails where none of them ever does.
+    """
+    sagas = {
+        flow: [entry for entry in system.steps(flow)[1:] if entry.step.undo is not None]
+        for flow in system.flows
+    }
+    flow, entries = max(sagas.items(), key=lambda saga: len(saga[1]))
+    if len(entries) < 2:
+        return None
+    above = [_above(entry) for entry in entries]
+    coordinator = next(entry for entry in above[0] if all(entry in others for others in above))
+    ever = any(entry.step.fails for entry in entries)
+    people = tuple(
+        Participant(
+            name,
+            entry.step.work.mean_ms,
+            entry.step.undo.mean_ms if entry.step.undo else 0.0,
+            assumed.commit_ms,
+            min(entry.step.fails, MOST_FAILS) if ever else assumed.fails,
+            system.services[entry.step.service].workers,
+        )
+        for name, entry in zip(_names(entries), entries, strict=True)
+    )
+    here = system.services[coordinator.step.service]
+    places = [system.services[entry.step.service].infrastructure for entry in entries]
+    figures: dict[str, Any] = {
+        "participants": len(people),
+        "coordinator_ms": coordinator.step.work.mean_ms,
+        "coordinator_workers": here.workers,
+        "rtt_ms": sum(_trip_ms(system, here.infrastructure, place) for place in places)
+        / len(places),
+    }
+    if rate_per_s := system.flows[flow].mean_rate_per_s:
+        figures["rate_per_s"] = rate_per_s
+    if system.brokers:
+        figures["ack_ms"] = next(iter(system.brokers.values())).ack.mean_ms
+    return Own(flow, coordinator, people, figures)
+
+
+def _names(entries: Sequence[Located]) -> list[str]:
+    """A service's name for each step: its key, as far as that may be one and none has it yet."""
+    names: list[str] = []
+    for entry in entries:
+        name = entry.key.replace("#", " ")[:80]
+        while name in (*names, "coordinator", "relay"):
+            name += " step"
+        names.append(name)
+    return names
+
+
+def _above(entry: Located) -> list[Located]:
+    above = []
+    while entry.parent is not None:
+        entry = entry.parent
+        above.append(entry)
+    return above
+
+
+def _trip_ms(system: System, here: str, there: str) -> float:
+    """The round trip between two infrastructures; without a link, as inside one."""
+    try:
+        return system.round_trip(here, there)[0]
+    except KeyError:
+        return system.network.within_ms
+
+
 def pattern(
     communication: str,
     consistency: str,
@@ -103,7 +195,7 @@ def pattern(
     rtt_ms: float = 1.0,
     ack_ms: float = 2.0,
     coordinator_ms: float = 2.0,
-    coordinator_workers: int = 16,
+    coordinator_workers: Workers = 16,
 ) -> dict:
     """A saga pattern as a dictionary for `System.model_validate`.
 
@@ -284,35 +376,41 @@ _ROOTS = dict(
 # Closed forms
 
 
-def commit_probability(n: int, p: float) -> float:
-    """P(all `n` local transactions commit), each failing with probability `p` by itself."""
-    return (1 - p) ** n
+def commit_probability(fails: Sequence[float]) -> float:
+    """P(all local transactions commit), each failing with its own probability by itself."""
+    return prod(1 - p for p in fails)
 
 
-def undone_sequential(n: int, p: float) -> float:
-    """Mean compensations per saga, one step after the other: the sum over k of k (1-p)^k p."""
-    return sum(k * (1 - p) ** k * p for k in range(n))
+def undone_sequential(fails: Sequence[float]) -> float:
+    """Mean compensations per saga, one step after the other, in this order.
+
+    The sum over k of k times the chance that the first k commit and the next one fails.
+    """
+    return sum(k * commit_probability(fails[:k]) * p for k, p in enumerate(fails))
 
 
-def undone_parallel(n: int, p: float) -> float:
+def undone_parallel(fails: Sequence[float]) -> float:
     """Mean compensations per saga, all steps at once.
 
-    Every step that commits is undone unless all commit: n q (1 - q^(n-1)) with q = 1 - p.
+    Every step that commits is undone unless all commit.
     """
-    q = 1 - p
-    return n * q * (1 - q ** (n - 1))
+    return sum(1 - p for p in fails) - len(fails) * commit_probability(fails)
 
 
 def fairy_tale_capacity_per_s(
     people: Sequence[Participant],
     coordinator_ms: float,
-    coordinator_workers: int,
+    coordinator_workers: Workers,
     rtt_ms: float,
 ) -> float:
     """The most sagas per second without failures: workers / time that one saga holds one."""
     held_ms = coordinator_ms + sum(p.work_ms + rtt_ms for p in people)
-    participant = min(1000 * p.workers / p.work_ms for p in people)
-    return min(1000 * coordinator_workers / held_ms, participant)
+    pairs = [(coordinator_workers, held_ms), *((p.workers, p.work_ms) for p in people)]
+    return min(_per_s(workers, ms) for workers, ms in pairs)
+
+
+def _per_s(workers: Workers, held_ms: float) -> float:
+    return inf if workers == "unlimited" or held_ms == 0 else 1000 * workers / held_ms
 
 
 # Measurements
@@ -412,21 +510,22 @@ def one_record_per_s(name: str, people: Sequence[Participant], held_ms: float) -
     `held_ms` / n on average, until the saga's end.
     """
     if PATTERNS[name][1] == "eventual":
-        return 1000 / max(p.work_ms for p in people)
-    return 1000 / (sum(p.work_ms for p in people) / len(people) + held_ms / len(people))
+        return _per_s(1, max(p.work_ms for p in people))
+    return _per_s(1, (sum(p.work_ms for p in people) + held_ms) / len(people))
 
 
 def capacity_per_s(
     system, replications: int = 5, requests: int = 20_000, seed: int = 1
-) -> tuple[float, float, str]:
-    """The most sagas per second, its 95 % half width, and the service that sets it.
+) -> tuple[float, float, str | None]:
+    """The most sagas per second, its 95 % half width, and the service that sets it, if one does.
 
     Every service with a limit: workers / time that one saga holds one of them (Little's law), from
     runs at almost no load. An upper bound where a worker is held for calls that may have to wait.
     """
     from models.experiment import simulate
 
-    idle = system.with_("flows.saga.rate_per_s", 0.1).plan()
+    total_ms = sum(entry.step.work.mean_ms for entry in system.steps())
+    idle = system.with_("flows.saga.rate_per_s", 10 / max(total_ms, 1.0)).plan()
     limits = []
     for number in range(replications):
         run = simulate(idle, requests=requests, seed=seed + (number << 32), keep="summary")
@@ -434,6 +533,8 @@ def capacity_per_s(
         busy = run.services.set_index("service").utilisation.dropna()  # none where unlimited
         limits.append(1000 * sagas_per_ms / busy[busy > 0])
     by_service = pd.DataFrame(limits)
+    if by_service.empty:
+        return inf, 0.0, None
     tightest = by_service.mean().idxmin()
     mean, half_width = _mean(by_service[tightest], replications)
     return float(mean), float(half_width), str(tightest)
@@ -474,7 +575,7 @@ def order(measured: pd.DataFrame, tie: float = 0.05) -> pd.DataFrame:
                 result = "no order published"
             elif len(signs) > 1:
                 result = "readings differ"
-            elif abs(high - low) <= tie * max(high, low):
+            elif high == low or abs(high - low) <= tie * max(high, low) < inf:
                 result = "not separated"
             else:
                 result = "agree" if (high > low) == rising else "contrary"

@@ -136,7 +136,7 @@ ODD: dict[str, dict[str, Any]] = {
                         {"service": "relay", "work": {"mean_ms": 10}, "undo": {"mean_ms": 5},
                          "fails": 0.1, "then": [{"service": "twice", "undo": {"mean_ms": 1},
                                                  "work": {"mean_ms": 4}}]},
-                        {"service": "twice", "name": "again", "undo": {"mean_ms": 1}},
+                        {"service": "twice", "undo": {"mean_ms": 1}},
                     ],
                 },
             }

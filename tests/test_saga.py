@@ -1,7 +1,9 @@
 """The eight saga patterns: built alike, undone by the closed forms, ordered against the ratings."""
 
 import itertools
+import math
 
+import odd
 import pandas as pd
 import pytest
 
@@ -14,21 +16,21 @@ def built(name, people=None, **options):
 
 
 def test_closed_forms_give_the_published_values():
-    assert saga.commit_probability(5, 0.02) == pytest.approx(0.9039207968, abs=1e-10)
-    assert saga.undone_sequential(5, 0.02) == pytest.approx(0.1882769728, abs=1e-10)
-    assert saga.undone_parallel(5, 0.02) == pytest.approx(0.380396016, abs=1e-9)
+    assert saga.commit_probability([0.02] * 5) == pytest.approx(0.9039207968, abs=1e-10)
+    assert saga.undone_sequential([0.02] * 5) == pytest.approx(0.1882769728, abs=1e-10)
+    assert saga.undone_parallel([0.02] * 5) == pytest.approx(0.380396016, abs=1e-9)
 
 
-@pytest.mark.parametrize("n", [1, 2, 4])
-def test_closed_forms_against_every_possible_outcome(n):
-    p, sequential, parallel = 0.3, 0.0, 0.0
-    for committed in itertools.product([True, False], repeat=n):
-        chance = (1 - p) ** sum(committed) * p ** (n - sum(committed))
+@pytest.mark.parametrize("fails", [[0.3], [0.3, 0.3], [0.3, 0.0, 0.5, 0.1]])
+def test_closed_forms_against_every_possible_outcome(fails):
+    sequential = parallel = 0.0
+    for committed in itertools.product([True, False], repeat=len(fails)):
+        chance = math.prod(1 - p if ok else p for ok, p in zip(committed, fails, strict=True))
         if not all(committed):
             sequential += chance * committed.index(False)
             parallel += chance * sum(committed)
-    assert saga.undone_sequential(n, p) == pytest.approx(sequential)
-    assert saga.undone_parallel(n, p) == pytest.approx(parallel)
+    assert saga.undone_sequential(fails) == pytest.approx(sequential)
+    assert saga.undone_parallel(fails) == pytest.approx(parallel)
 
 
 @pytest.mark.parametrize("name", saga.PATTERNS)
@@ -39,10 +41,10 @@ def test_every_pattern_has_the_same_participants_and_undoes_what_it_should(name,
     assert {p.name for p in people} <= set(system.services)
     rows = simulate(system, requests=20_000, seed=3).requests
     failed = (rows.outcome != "ok").mean()
-    expected = 1 - saga.commit_probability(n, 0.1)
+    expected = 1 - saga.commit_probability([0.1] * n)
     assert failed == pytest.approx(expected, abs=3 * (expected * (1 - expected) / 20_000) ** 0.5)
     at_once = name in ("Parallel", "Fantasy Fiction")
-    mean = (saga.undone_parallel if at_once else saga.undone_sequential)(n, 0.1)
+    mean = (saga.undone_parallel if at_once else saga.undone_sequential)([0.1] * n)
     tolerance = 3 * rows.undone.std() / 20_000**0.5
     assert rows.undone.mean() == pytest.approx(mean, abs=max(tolerance, 1e-12))
 
@@ -117,3 +119,44 @@ def test_impossible_choices_are_refused():
         saga.pattern("synchronous", "never", "orchestrated", saga.participants())
     with pytest.raises(ValueError, match="at least one"):
         saga.pattern("synchronous", "atomic", "orchestrated", [])
+
+
+ASSUMED = saga.Participant("assumed", fails=0.2)
+
+
+@pytest.mark.parametrize("name", odd.NAMES)
+def test_the_saga_of_any_system_makes_all_eight_patterns(name):
+    found = saga.from_system(odd.system(name), ASSUMED)
+    if name not in ("saga", "shop", "online-boutique"):
+        assert found is None  # nothing, or one step alone, can be undone
+        return
+    figures = {k: v for k, v in found.figures.items() if k != "participants"}
+    for choices in saga.PATTERNS.values():
+        data = saga.pattern(*choices, found.participants, **figures)
+        rows = simulate(System.model_validate(data), requests=300, seed=1).requests
+        assert (rows.outcome == "failed").any()
+
+
+def test_the_saga_of_a_system_by_hand():
+    shop = saga.from_system(System.load("shop"), ASSUMED)
+    assert (shop.flow, shop.coordinator.key) == ("place_order", "order")
+    assert [p.name for p in shop.participants] == [
+        "stock", "payment", "shipping", "invoice", "loyalty"
+    ]  # fmt: skip
+    assert shop.participants[0] == saga.Participant("stock", 6, 4, 5, 0.01, 2)
+    assert shop.figures == {
+        "participants": 5, "coordinator_ms": 4, "coordinator_workers": 16,
+        "rtt_ms": 0.5, "rate_per_s": 100, "ack_ms": 1,
+    }  # fmt: skip
+    small = saga.from_system(odd.system("saga"), ASSUMED)
+    assert [p.name for p in small.participants] == ["relay step", "twice", "twice 2"]
+    boutique = saga.from_system(System.load("online-boutique"), ASSUMED)
+    assert boutique.coordinator.step.service == "checkout"
+    assert {p.fails for p in boutique.participants} == {0.2}  # the file says nothing of it
+
+
+def test_without_a_limit_there_is_no_capacity_to_tell():
+    people = saga.participants(2, workers="unlimited")
+    free = built("Fairy Tale", people, coordinator_workers="unlimited")
+    assert saga.capacity_per_s(free, 2, 1000) == (math.inf, 0.0, None)
+    assert saga.fairy_tale_capacity_per_s(people, 2, "unlimited", 1) == math.inf
