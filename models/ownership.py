@@ -6,7 +6,7 @@ one simulation here. Everything that is assumed is a field with a default.
 """
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -371,12 +371,18 @@ def slowed(system: System, infrastructure: str, factor: float) -> System:
     if infrastructure not in system.infrastructures:
         raise ValueError(f"infrastructure: {infrastructure!r} was given; expected one of "
                          f"{', '.join(system.infrastructures)}")  # fmt: skip
+    there = [name for name, it in system.services.items() if it.infrastructure == infrastructure]
+    return longer(system, there, factor)
+
+
+def longer(system: System, services: Collection[str], factor: float) -> System:
+    """The system with work and undo work in these services so many times as long."""
     data = system.to_dict()
     waiting = [flow["root"] for flow in data["flows"].values()]
     while waiting:
         step = waiting.pop()
         waiting += step.get("then", [])
-        if data["services"][step["service"]]["infrastructure"] == infrastructure:
+        if step["service"] in services:
             for kind in ("work", "undo"):
                 if step.get(kind):
                     step[kind] = {

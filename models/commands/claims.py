@@ -1,4 +1,4 @@
-"""`decouple claims`: what a system file decides about the claims."""
+"""`decouple claims`: what the models make of the claims for a system file."""
 
 import click
 
@@ -9,11 +9,12 @@ from models.commands.common import dumped, file_argument, json_option, load, tol
 @file_argument
 @json_option
 def claims(file, as_json):
-    """Say what a system file decides about the claims of the road.
+    """Say what the models make of the claims of the road for a system, with the evidence.
 
-    Some claims can be decided from the file: who needs whom, mean loads, what may move, and a short
-    simulation (5 runs of 20,000 requests, seed 1). The others depend on what no system file says;
-    they get no verdict, and the reason. The book's own verdicts stand on its page "Claims".
+    What the file says is taken from it; rates of failure, costs and targets, which no file says, are
+    those that the chapters assume (5 runs of 20,000 requests, seed 1). A claim about something that
+    the system does not have gets no verdict, and the reason. The book's own verdicts, which look
+    closer, stand on its page "Claims".
     """
     system = load(file, None)
     from models import publish, verdicts
