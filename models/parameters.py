@@ -103,7 +103,7 @@ def ranges(cells: list[str]) -> dict[str, Range] | None:
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "parameters.check":
                 before = lines[:number]
                 call.func = ast.copy_location(ast.Name("dict", ast.Load()), call.func)
-                needed, slice_ = _names(call, ast.Load), []
+                needed, slice_ = _names(call, ast.Load), list[ast.stmt]()
                 for one in reversed(before):
                     if needed & _set_by(one) and isinstance(one, _PLAIN):
                         slice_.insert(0, one)

@@ -378,7 +378,9 @@ def picture(
     """The charts of some keys as `html` (a page by itself), `svg` or `png`."""
     each = {key: chart(table, key, names) for key in keys}
     if kind != "html":
-        own = dict.fromkeys(["color", "stroke", "strokeDash", "fill"], "independent")
+        own: dict[str, Any] = dict.fromkeys(
+            ["color", "stroke", "strokeDash", "fill"], "independent"
+        )
         spec = alt.concat(*each.values(), columns=3).resolve_scale(**own).to_dict()
         if kind == "png":
             return charts.png(spec)

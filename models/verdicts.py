@@ -15,8 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import broker, calls, governance, mesh, outages, ownership, publish, roadmap, soak
-from models import stages, theory
+from models import (
+    broker,
+    calls,
+    governance,
+    mesh,
+    outages,
+    ownership,
+    publish,
+    roadmap,
+    soak,
+    stages,
+    theory,
+)
 from models.broker import mean_and_half_width
 from models.experiment import simulate
 from models.presets import PRESETS
@@ -33,7 +44,10 @@ PARTNER_ROOM = 1.5  # its limit over our rate
 BROKER_GB, RETENTION_HOURS = 10.0, 168.0
 CALM_HOURS = 2.0  # hours a year without an answer that nobody minds
 INCIDENTS = 3.0  # of each service, a week
-MATURE = {"defects": 0.3, "undo_apart_team_days": 8.0}  # a mature team's step (chapter 5)
+MATURE: dict[str, Any] = {
+    "defects": 0.3,
+    "undo_apart_team_days": 8.0,
+}  # a mature team's step (chapter 5)
 FUTURES = 4_000
 MONTHS = 36
 RUNS = 400  # of the small models
@@ -87,7 +101,7 @@ class Case:
     runs: int = 5
     requests: int = 20_000
     seed: int = 1
-    known: dict[str, dict[str, dict[str, NDArray[np.float64]]]] = field(default_factory=dict)
+    known: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def walk(self) -> roadmap.Walk:
@@ -596,7 +610,7 @@ def contains(case: Case) -> Found:
         verdict = "holds"
     else:
         verdict = "holds only if" if change + half_width < 0 else "does not hold here"
-    worst_cause = causes.loc[causes.requests_stopped.idxmax()]
+    worst_cause = causes.iloc[causes.requests_stopped.argmax()]
     return (
         verdict,
         f"An incident stops {words(before, '%')} of the requests before, {words(after, '%')} after "

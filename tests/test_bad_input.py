@@ -266,7 +266,10 @@ def test_alias_bomb_is_bounded(tmp_path):
 
 def test_paths_that_are_no_file(tmp_path):
     for name, start in [
-        ("shpo", "shpo: no such file; expected a YAML file, or the name of a bundled system; did you mean 'shop'?"),
+        (
+            "shpo",
+            "shpo: no such file; expected a YAML file, or the name of a bundled system; did you mean 'shop'?",
+        ),
         (str(tmp_path), f"{tmp_path}: this is a directory; expected a YAML file"),
         ("a\0b", "'a\\x00b': cannot be read"),
         ("x" * 5_000, "'xxx"),
