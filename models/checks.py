@@ -21,7 +21,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-MAX_FAULTS = 20  # said at once
+MAX_FAULTS = 20  # said at once; what is still to be filled in is always said
+FILL_IN = "FILL_IN"  # stands where a value is to be found out; no value of any kind is this text
+TO_FILL_IN = "this is still to be filled in"
 NAME = re.compile(r"\w(?:[\w -]*\w)?")
 A_NAME = {  # the same for JSON Schema, whose \w is ASCII only: what it may not hold
     "pattern": r"^[^\x00-/:-@\[-^`{-\x7f]([^\x00-\x1f!-,./:-@\[-^`{-\x7f]*[^\x00-/:-@\[-^`{-\x7f])?$",
@@ -58,10 +60,12 @@ def sentences(error: ValidationError) -> list[str]:
             else:
                 place = below[0] if len(below) == 1 else place_of(below)
             found.append(f"{place}: {sentence}")
+    gaps = [sentence for sentence in found if TO_FILL_IN in sentence]
+    found = [sentence for sentence in found if TO_FILL_IN not in sentence]
     if len(found) > MAX_FAULTS:
         more = len(found) - MAX_FAULTS
         found = [*found[:MAX_FAULTS], f"system: {more} more faults; put these right first"]
-    return found
+    return [*found, *gaps]
 
 
 # What is said about a value, and where it is
@@ -127,6 +131,8 @@ def faults(lines: Iterable[tuple[tuple, str]]) -> NoReturn:
 
 
 def refuse(value: Any, expected: str, suggestion: str = "") -> NoReturn:
+    if isinstance(value, str) and value == FILL_IN:
+        fault(f"{TO_FILL_IN}; expected {expected}")
     more = f"; {suggestion}" if suggestion else ""
     fault(f"{show(value)} was found; expected {expected}{more}")
 
@@ -204,16 +210,15 @@ def or_nothing(kind: Kind):
 
 
 def some_text(value: Any) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or value == FILL_IN:
         refuse(value, "text", "put it in quotes" if isinstance(value, int | float) else "")
     return value
 
 
 def _known_name(value: Any) -> str:
-    text = some_text(value)
-    if not NAME.fullmatch(text) or len(text) > 100:
+    if value == FILL_IN or not NAME.fullmatch(some_text(value)) or len(value) > 100:
         refuse(value, "a name of at most 100 letters, digits, spaces, '-' and '_'")
-    return text
+    return value
 
 
 def _flag(value: Any) -> bool:

@@ -1,7 +1,4 @@
-"""The `decouple` command: one module a command, in `models.commands`.
-
-Exit codes: 0 done; 2 something that the user can put right, said in one sentence; 1 interrupted.
-"""
+"""The `decouple` command: one module a command, in `models.commands`."""
 
 import os
 import sys
@@ -23,6 +20,12 @@ from models.commands.run import run
 from models.commands.schema import schema
 from models.commands.sweep import sweep
 
+EXIT_CODES = {
+    0: "done",
+    1: "interrupted (Ctrl-C)",
+    2: "something that you can put right, said in one sentence",
+}
+
 
 class Command(click.Group):
     """The command, and what it says where its output cannot be written."""
@@ -43,6 +46,7 @@ class Command(click.Group):
 @click.group(
     cls=Command,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"Exit codes: {'; '.join(f'{code} {words}' for code, words in EXIT_CODES.items())}.",
 )
 @click.version_option(package_name="decoupling-in-stages", prog_name="decouple")
 def main():
