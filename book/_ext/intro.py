@@ -20,18 +20,11 @@ from models import publish
 WORDS_PER_MINUTE = 200  # assumed: a text to be thought about
 MINUTES_PER_FIGURE = 1.5  # assumed
 SCHEMES = ("light", "dark")
-BOOK = "shop"  # the system that the picture shows
-ELSEWHERE = (
-    "The picture shows the book's own shop, so it is left out of this edition: chapter 8 walks the "
-    "whole road with your system."
-)
 
 
 def records(app: Sphinx) -> dict[tuple[str, str], dict[str, Any]]:
     """(kind, key) -> what a notebook would have published under that name."""
     found: dict[tuple[str, str], dict[str, Any]] = {("chart", "road"): road(Path(app.srcdir))}
-    if app.config.edition.get("system", BOOK) != BOOK:
-        found["chart", "road"] = {publish.MIME: {"absent": ELSEWHERE}}
     minutes = reading(app)
     texts = {f"minutes-{name}": f"{took:.0f}\u00a0minutes" for name, took in minutes.items()}
     texts |= {
