@@ -9,7 +9,9 @@ import math
 import numbers
 import re
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Annotated, Any, ClassVar, NoReturn
 
 from pydantic import (
@@ -24,6 +26,9 @@ from pydantic_core import PydanticCustomError
 MAX_FAULTS = 20  # said at once; what is still to be filled in is always said
 FILL_IN = "FILL_IN"  # stands where a value is to be found out; no value of any kind is this text
 TO_FILL_IN = "this is still to be filled in"
+MOST_KNOWN = 500  # names among which the nearest is looked for
+MOST_SUGGESTIONS = 100  # in one system: far more than are said, where a file is nothing but faults
+suggestions_left: ContextVar[int | None] = ContextVar("suggestions_left", default=None)
 NAME = re.compile(r"\w(?:[\w -]*\w)?")
 A_NAME = {  # the same for JSON Schema, whose \w is ASCII only: what it may not hold
     "pattern": r"^[^\x00-/:-@\[-^`{-\x7f]([^\x00-\x1f!-,./:-@\[-^`{-\x7f]*[^\x00-/:-@\[-^`{-\x7f])?$",
@@ -101,7 +106,7 @@ def place_of(parts) -> str:
 
 def did_you_mean(name: Any, known) -> str:
     """A suggestion: the nearest known name, or all of them."""
-    known = [str(one) for one in known]
+    known = [str(one) for one in islice(known, MOST_KNOWN)]
     if near := nearest(name, known):
         return near
     if not known:
@@ -110,8 +115,12 @@ def did_you_mean(name: Any, known) -> str:
 
 
 def nearest(name: Any, known) -> str:
-    """A suggestion of the nearest known name, if one is near."""
-    near = difflib.get_close_matches(str(name)[:100], known, 1, 0.5)
+    """A suggestion of the nearest known name, if one is near and has not been looked for too often."""
+    if (left := suggestions_left.get()) is not None:
+        if not left:
+            return ""
+        suggestions_left.set(left - 1)
+    near = difflib.get_close_matches(str(name)[:100], islice(known, MOST_KNOWN), 1, 0.5)
     return f"did you mean '{near[0]}'?" if near else ""
 
 

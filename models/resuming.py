@@ -60,9 +60,9 @@ class Kept:
                     key, result = json.loads(line)
                     self.found[key] = result
                 except (ValueError, TypeError):
-                    pass  # a line that was being written when all stopped: that piece is done again
-            if self._file.tell():
-                self._file.write(b"\n")  # so that what comes next begins a line
+                    pass  # it was being written when all stopped: that piece is done again
+                if not line.endswith(b"\n"):
+                    self._file.write(b"\n")
         return self
 
     def __exit__(self, *_: object) -> None:

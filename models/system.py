@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, ValidationError, model_validator
 
 from models.arrivals import POISSON, PROCESSES, Arrivals
 from models.checks import (
+    MOST_SUGGESTIONS,
     Cv,
     Flag,
     InvalidSystem,
@@ -44,6 +45,7 @@ from models.checks import (
     refuse,
     sentences,
     show,
+    suggestions_left,
 )
 from models.distributions import NO_TIME, Distribution
 from models.messaging import Broker
@@ -319,10 +321,13 @@ class System(Part):
         """A system from a mapping. Raises InvalidSystem, one line a fault."""
         if not isinstance(obj, cls):
             check_size(obj)
+        before = suggestions_left.set(MOST_SUGGESTIONS)
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
             raise InvalidSystem(*sentences(error)) from None
+        finally:
+            suggestions_left.reset(before)
 
     def to_dict(self) -> dict:
         """What was said, without what goes without saying; `model_validate` takes it back."""
