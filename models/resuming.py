@@ -10,7 +10,8 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,18 @@ def write(path: str | Path, data: str | bytes) -> None:
     if path.exists() and not path.is_file():  # a device, a pipe, or a directory
         path.write_bytes(raw)
         return
+    with replacing(path) as part:
+        part.write_bytes(raw)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """The name of a file to write, which then takes the place of `path`."""
+    path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            file.write(raw)
-            file.flush()
+        yield part
+        with part.open("rb") as file:
             os.fsync(file.fileno())  # before what it replaces is gone
         part.replace(path)
     finally:

@@ -9,13 +9,9 @@ point, requests, seed, options and the code. So an interrupted sweep goes on whe
 has changed since is not taken for the same.
 """
 
-import fcntl
-import hashlib
 import itertools
-import json
 import logging
 import math
-import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,6 +40,7 @@ from models.experiment import (
     replication,
     unit_of,
 )
+from models.resuming import Kept, key_of, replacing
 
 PACKAGE = "decoupling-in-stages"
 MOST_POINTS = 100_000
@@ -91,7 +88,7 @@ def sweep(
     scheduler has the address `scheduler`. `kept_in` names a file that keeps finished runs: the same
     sweep goes on from there if it was interrupted. Delete it once the result is safe.
 
-    Raises ExperimentError, and InvalidSystem with the faults of all points.
+    Raises ExperimentError, InvalidSystem with the faults of all points, and `resuming.Busy`.
     """
     if not is_whole(replications, 1 if target is None else 2, 10**6):
         refuse("replications", replications, "a whole number of at least 1, or 2 with a target")
@@ -146,22 +143,15 @@ def save(table: pd.DataFrame, path: str | Path, about: Mapping[str, Any]) -> Non
     What is said `about` all of it becomes columns of the CSV file; in the Parquet file it is
     metadata, which `pandas.read_parquet` gives as `attrs`, and numbers among words are words.
     """
-    path = Path(path)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        if path.suffix == ".csv":
+    with replacing(path) as part:
+        if Path(path).suffix == ".csv":
             table.assign(**about).to_csv(part, index=False)
-        else:
-            for name in table:
-                if pd.api.types.infer_dtype(table[name]) in ("mixed", "mixed-integer"):
-                    table = table.assign(**{str(name): table[name].map(str, na_action="ignore")})
-            table.attrs = {**about, "code": code()}  # type: ignore[dict-item]
-            table.to_parquet(part, index=False)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())  # before what it replaces, and what was kept, is gone
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+            return
+        for name in table:
+            if pd.api.types.infer_dtype(table[name]) in ("mixed", "mixed-integer"):
+                table = table.assign(**{str(name): table[name].map(str, na_action="ignore")})
+        table.attrs = {**about, "code": code()}  # type: ignore[dict-item]
+        table.to_parquet(part, index=False)
 
 
 def check(system, grid) -> list[dict[str, Any]]:
@@ -404,60 +394,27 @@ def _check_workers(client, place):
 
 
 def _keys(points, system, requests, seed, options) -> list[str]:
-    """For each point a hash of all that a run there depends on, but for which replication it is."""
-
-    def text(data):
-        return json.dumps(data, sort_keys=True, default=repr).encode()
-
-    common = hashlib.sha256(text([code(), system.to_dict(), requests, seed, options]))
-    keys = []
-    for point in points:
-        one = common.copy()
-        one.update(text(point))
-        keys.append(one.hexdigest()[:32])
-    return keys
+    """For each point a key of all that a run there depends on, but for which replication it is."""
+    common = key_of([code(), system.to_dict(), requests, seed, options])
+    return [key_of([common, point]) for point in points]
 
 
 @contextmanager
 def _kept(path, keys, length):
     """What was found before, and a function that adds to it and to the file, a line a run."""
-    found: Found = {}
-    if path is None:
-        yield found, found.update
-        return
     places = {key: point for point, key in enumerate(keys)}
-    with open(path, "a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ExperimentError(
-                f"{path}: another sweep writes to it now; expected one at a time; "
-                "wait for it, or choose another output"
-            ) from None
-        file.seek(0)
-        for line in file:
-            try:
-                key, number, *said = json.loads(line)
-                one = Done(*said)
-                if key in places and len(one.values) == len(one.half_widths) == length:
-                    found[places[key], number] = one
-            except (ValueError, TypeError):
-                pass  # it was being written when all stopped: that run is done again
-            if not line.endswith(b"\n"):
-                file.write(b"\n")
+    found: Found = {}
+    with Kept(path) as kept:
+        for name, said in kept.found.items():
+            key, _, number = name.partition("-")
+            if key in places and len(said[0]) == len(said[1]) == length:
+                found[places[key], int(number)] = Done(*said)
 
         def keep(more: Found):
             found.update(more)
-            for (point, number), said in more.items():
-                file.write(json.dumps([keys[point], number, *said]).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+            kept.put({f"{keys[point]}-{number}": said for (point, number), said in more.items()})
 
-        try:
-            yield found, keep
-        finally:
-            if not file.tell():  # nothing to keep
-                os.unlink(path)
+        yield found, keep
 
 
 # The estimates

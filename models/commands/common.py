@@ -143,6 +143,13 @@ def written(output, data):
     click.echo(f"{output} written", err=True)
 
 
+def how_to_go_on(kept):
+    """What is said of a job that has not ended, where its finished pieces are kept."""
+    if kept and kept.exists():
+        return f"; what was done is kept in {kept}, and the same command goes on from there"
+    return ""
+
+
 def dumped(data):
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
 

@@ -16,6 +16,7 @@ from models.commands.common import (
     completing,
     counted,
     dumped,
+    how_to_go_on,
     json_option,
     told,
     written,
@@ -243,10 +244,10 @@ def _grid(found, points, output, chart, keys, jobs, as_json, as_csv):
                 kind = Path(chart).suffix[1:]
                 written(chart, reruns.picture(found, table, drawn, names, kind))
     except KeyboardInterrupt:
-        click.echo(f"interrupted{_how_to_go_on(kept)}", err=True)
+        click.echo(f"interrupted{how_to_go_on(kept)}", err=True)
         sys.exit(1)
     except Mistake as error:
-        raise Mistake(f"{error.message}{_how_to_go_on(kept)}") from None
+        raise Mistake(f"{error.message}{how_to_go_on(kept)}") from None
     except OSError as error:
         raise Mistake(f"{output!r}: cannot be written: {error.strerror}") from None
     resuming.Kept(kept).done()
@@ -260,9 +261,3 @@ def _grid(found, points, output, chart, keys, jobs, as_json, as_csv):
             f"{found.name}: {counted(len(points), 'run')}, "
             f"{counted(table.key.nunique(), 'number')} and verdicts each"
         )
-
-
-def _how_to_go_on(kept):
-    if kept.exists():
-        return f"; what was done is kept in {kept}, and the same command goes on from there"
-    return ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from models import resuming
 from models.commands.common import (
     MOST_REQUESTS,
     Amount,
@@ -16,6 +17,7 @@ from models.commands.common import (
     counted,
     dumped,
     file_argument,
+    how_to_go_on,
     json_option,
     load,
     stage_option,
@@ -99,7 +101,7 @@ def sweep(file, vary, stage, output, jobs, scheduler, as_json, **asked):
     target = Path(output) if output and output != "-" else None
     if target and (target.suffix not in (".csv", ".parquet") or target.is_dir()):
         raise Mistake(f"--output: {output!r} was found; expected a file name, .csv or .parquet")
-    kept = target and target.with_name(f"{target.name}.unfinished")
+    kept = target and resuming.unfinished(target)
     system = load(file, stage)
     from models import sweeping
     from models.experiment import ExperimentError
@@ -108,16 +110,14 @@ def sweep(file, vary, stage, output, jobs, scheduler, as_json, **asked):
     asked |= {"metrics": asked["metrics"] or None, "scheduler": scheduler, "jobs": jobs or -1}
     progress = sys.stderr.isatty()
     try:
-        with told(ExperimentError, InvalidSystem):
+        with told(ExperimentError, InvalidSystem, resuming.Busy):
             grid = sweeping.grid(vary)
             table = sweeping.sweep(system, grid, kept_in=kept, progress=progress, **asked)
     except KeyboardInterrupt:
-        click.echo(
-            f"interrupted{_how_to_go_on(kept) or '; with -o it could go on later'}", err=True
-        )
+        click.echo(f"interrupted{how_to_go_on(kept) or '; with -o it could go on later'}", err=True)
         sys.exit(1)
     except Mistake as error:
-        raise Mistake(f"{error.message}{_how_to_go_on(kept)}") from None
+        raise Mistake(f"{error.message}{how_to_go_on(kept)}") from None
     except OSError as error:
         raise Mistake(f"--output: {output!r} cannot be written: {error.strerror}") from None
     table = table.rename(columns={"mean": "value", "n": "runs"})
@@ -131,7 +131,7 @@ def sweep(file, vary, stage, output, jobs, scheduler, as_json, **asked):
         click.echo(table.assign(**about).to_csv(index=False), nl=False)
     else:
         sweeping.save(table, target, about)
-        kept.unlink()
+        resuming.Kept(kept).done()
         most, points = table.runs.max(), counted(math.prod(map(len, grid.values())), "point")
         most = counted(most, "run") if most == table.runs.min() else f"up to {most:,} runs"
         each = counted(asked["requests"], "request")
@@ -143,9 +143,3 @@ def sweep(file, vary, stage, output, jobs, scheduler, as_json, **asked):
             "or can lock up there, so times depend on the length of the run",
             err=True,
         )
-
-
-def _how_to_go_on(kept):
-    if kept and kept.exists():
-        return f"; what was done is kept in {kept}, and the same command goes on from there"
-    return ""
