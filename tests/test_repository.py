@@ -203,11 +203,14 @@ def test_the_readmes_commands_on_a_system_work(tmp_path, monkeypatch):
     for words in commands():
         if words[0] == "cp":
             shutil.copyfile(words[1], words[2])
+        elif words[0] == "printf":
+            text, _, file = words[1:]
+            (tmp_path / file).write_text(text, "utf-8")
         elif words[0].endswith("decouple"):
             done = CliRunner().invoke(cli.main, words[1:])
             assert done.exit_code == 0, done.output
             ran += 1
-    assert ran == 7 and "<svg" in (tmp_path / "mine.svg").read_text("utf-8")
+    assert ran == 9 and "<svg" in (tmp_path / "mine.svg").read_text("utf-8")
     python = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len(python) == 1
     exec(python[0], {})
