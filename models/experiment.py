@@ -95,6 +95,7 @@ def simulate(
     progress: bool = False,
     series_ms: float | None = None,
     crowd: int = CROWD,
+    intervals: bool = True,
 ) -> Run:
     """Let `requests` arrive at a system and follow each to its end.
 
@@ -102,18 +103,23 @@ def simulate(
     quantiles then come from a histogram of 128 bins an octave (less than 0.8 % wide).
     `series_ms` asks for time series with that step. Where more than `crowd` requests are under way
     at once, no more arrive: an overload ends with an answer (`Run.crowded`), not without memory.
+    Without `intervals` the summary has none, which saves most of the time of a short run.
     """
     plan = _plan(system)
     _check(requests, seed, engine, keep, warmup, series_ms, crowd)
     try:
-        return _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, crowd)
+        return _simulate(
+            plan, requests, seed, engine, keep, warmup, progress, series_ms, crowd, intervals
+        )
     except Crowded as error:
         arrived = error.args[0]
-    run = _simulate(plan, arrived, seed, engine, keep, warmup, progress, series_ms, crowd)
+    run = _simulate(
+        plan, arrived, seed, engine, keep, warmup, progress, series_ms, crowd, intervals
+    )
     return replace(run, crowded=True)
 
 
-def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, crowd):
+def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, crowd, intervals):
     available = [len(flow.times_ms) for flow in plan.flows if flow.times_ms]
     if len(available) == len(plan.flows):
         requests = min(requests, sum(available))
@@ -122,7 +128,7 @@ def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, c
         skipped = mser5((pilot.replied_ms - pilot.arrived_ms).to_numpy())
     else:
         skipped = int(warmup * requests)
-    batches = max(1, min(BATCHES, (requests - skipped) // 2))
+    batches = max(1, min(BATCHES, (requests - skipped) // 2)) if intervals else 1
     if engine == "simpy":
         if keep == "summary":
             raise ExperimentError(
@@ -192,7 +198,9 @@ def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, c
         )
     if not np.isfinite(window[1]):  # the flows ended before `requests` had arrived
         share = skipped / arrived
-        return _simulate(plan, arrived, seed, engine, keep, share, progress, series_ms, crowd)
+        return _simulate(
+            plan, arrived, seed, engine, keep, share, progress, series_ms, crowd, intervals
+        )
     frame = None
     if keep == "requests":
         frame = _request_frame(plan, whole, times, skipped)
@@ -371,7 +379,8 @@ def _replications(system, numbers, requests, seed, metrics, jobs, progress, opti
 def replication(plan, number: int, requests: int, seed: int, options) -> Run:
     """Replication `number` of those of `seed`."""
     keep = "summary" if options.get("engine") != "simpy" else "requests"
-    return simulate(plan, requests, seed_of(seed, number), **{"keep": keep, **options})
+    said = {"keep": keep, "intervals": False, **options}
+    return simulate(plan, requests, seed_of(seed, number), **said)
 
 
 def seed_of(seed: int, number: int) -> int:
@@ -533,9 +542,11 @@ def _summary(plan, measure, batches):
     """
     rows = []
     flows = [(flow.name, number) for number, flow in enumerate(plan.flows)]
-    spread = student.ppf(0.975, batches - 1) / np.sqrt(batches) if batches > 1 else np.nan
+    spread = student.ppf(0.975, batches - 1) / np.sqrt(batches)  # NaN for one
 
     def half_width(values):
+        if batches == 1:
+            return np.full(len(values[0]), np.nan)
         return spread * pd.DataFrame(values).std(ddof=1).to_numpy()
 
     for name, number in [*flows, ("all", None)]:
