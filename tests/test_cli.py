@@ -324,8 +324,11 @@ def test_what_is_assumed_moves_the_advice():
     assert data["assumed"]["soak_days"] == 1
 
 
-def test_an_interrupted_run_says_so_and_prints_nothing():
-    process = as_process("run", "shop", "--requests", "1e9", stdout=subprocess.PIPE)
+@pytest.mark.parametrize(
+    "words", [["run", "shop", "--requests", "1e9"], ["road", "shop", "--requests", "1e7"]]
+)
+def test_an_interrupted_run_says_so_and_prints_nothing(words):
+    process = as_process(*words, stdout=subprocess.PIPE)
     time.sleep(4)
     process.send_signal(signal.SIGINT)
     out, said = process.communicate()
@@ -390,6 +393,19 @@ def test_mistakes_end_with_a_sentence_and_code_2(words, said):
     assert said in result.output
     assert "Traceback" not in result.output
     assert result.output.count("\n") == 1 or "Usage: " in result.output
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_every_command_ends_with_the_codes_that_are_documented(command, tmp_path, monkeypatch):
+    """0 for its help, 2 for what it does not know; what it does when it is done, its own tests say."""
+    monkeypatch.chdir(tmp_path)
+    assert "2  something that you can put right" in decouple("--help").output
+    assert decouple(command, "--help").exit_code == 0
+    for words in ([command, "--no-such-option"], [command, "no/such/thing", "and", "more"]):
+        result = decouple(*words)
+        assert result.exit_code == 2
+        assert "Traceback" not in result.output and result.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_faulty_file_is_said_in_sentences_only(tmp_path):

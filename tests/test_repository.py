@@ -10,13 +10,12 @@ import sys
 import tomllib
 from pathlib import Path
 
-import papermill
 import pytest
 from click.testing import CliRunner
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from models import cli
+from models import cli, rerun
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -173,7 +172,9 @@ def commands():
 
 def test_the_readme_names_what_there_is():
     targets = (ROOT / "Makefile").read_text("utf-8")
-    for name in re.findall(r"\bmake ([a-z]+)\b", "\n".join(re.findall(r"`([^`]+)`", README))):
+    prose = re.sub(r"```.*?```", "", README, flags=re.S)
+    typed = [" ".join(words) for words in commands()] + re.findall(r"`([^`]+)`", prose)
+    for name in re.findall(r"^make ([a-z]+)\b", "\n".join(typed), re.M):
         assert re.search(rf"^{name}:", targets, re.M), name
     for name in re.findall(r"^\| `([^`]+)` \|", README, re.M):
         assert (ROOT / name).exists(), name
@@ -184,16 +185,17 @@ def test_the_readme_names_what_there_is():
 
 
 def test_the_readmes_parameters_are_those_of_the_notebook():
-    given = [words for words in commands() if words[0].endswith("papermill") and "-p" in words]
-    assert given
-    for words in given:
-        known = papermill.inspect_notebook(str(ROOT / words[1]))
-        for place, word in enumerate(words):
-            if word == "-p":
-                parameter = known[words[place + 1]]
-                assert parameter["inferred_type_name"] == (
-                    "float" if "." in words[place + 2] else "int"
-                )
+    reruns = [words for words in commands() if words[1:2] == ["rerun"]]
+    assert len(reruns) == 2
+    for words in reruns:
+        notebook = rerun.load(words[2])
+        pairs = [words[place + 1] for place, word in enumerate(words) if word == "-p"]
+        given = {name: values.split(",") for name, _, values in (p.partition("=") for p in pairs)}
+        for name, values in given.items():
+            given[name] = [rerun.value_of(value, notebook.kinds[name]) for value in values]
+        points = rerun.grid(given)
+        notebook.check(points)
+        assert (len(points) > 1) == ("--chart" in words)
 
 
 def test_the_readmes_commands_on_a_system_work(tmp_path, monkeypatch):
@@ -206,11 +208,11 @@ def test_the_readmes_commands_on_a_system_work(tmp_path, monkeypatch):
         elif words[0] == "printf":
             text, _, file = words[1:]
             (tmp_path / file).write_text(text, "utf-8")
-        elif words[0].endswith("decouple"):
+        elif words[0].endswith("decouple") and words[1] != "rerun":
             done = CliRunner().invoke(cli.main, words[1:])
             assert done.exit_code == 0, done.output
             ran += 1
-    assert ran == 9 and "<svg" in (tmp_path / "mine.svg").read_text("utf-8")
+    assert ran == 11 and "<svg" in (tmp_path / "mine.svg").read_text("utf-8")
     python = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len(python) == 1
     exec(python[0], {})
