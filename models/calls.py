@@ -8,16 +8,19 @@ published round trips.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import pairwise
+from itertools import combinations, pairwise
 from math import exp, floor, inf
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
 from scipy import integrate, optimize, special
 
-from models import theory
+from models import stages, theory
 from models.broker import mean_and_half_width
 from models.experiment import simulate
-from models.system import System
+from models.loads import enough_workers
+from models.system import Step, System
 
 Workers = int | Literal["unlimited"]
 
@@ -312,7 +315,228 @@ class Restart:
             at_load = replace(self, rate_per_s=load * self.capacity_per_s)
             return at_load.turned_away(self.instances - 1) - share
 
-        return float(optimize.brentq(excess, 1e-3, 4.0))
+        return float(optimize.brentq(excess, 1e-6, 4.0))
+
+
+# A system's own figures, and its parts taken apart
+
+
+def in_a_row(step: Step) -> tuple[int, float]:
+    """Calls that a step waits for one after the other, and the mean work in ms, its own included.
+
+    Of calls made together, the row with the most calls counts. Work inside one service is no call.
+    """
+    rows = [(0, 0.0)]
+    for child in step.then:
+        if child.via is None:
+            calls, work_ms = in_a_row(child)
+            rows.append((calls + (child.service != step.service), work_ms))
+    if step.in_parallel:
+        calls, work_ms = max(rows)
+    else:
+        calls, work_ms = sum(row[0] for row in rows), sum(row[1] for row in rows)
+    return calls, step.work.mean_ms + work_ms
+
+
+def from_system(system: System, near_ms: float, slower: float) -> tuple[dict[str, Any], str, str]:
+    """This chapter's parameters by name, as far as a system has them; the flow and the service.
+
+    The chain is the flow whose requests wait for the most calls a second, its front that flow's
+    first service. A p99 `slower` times that of the chain with unlimited workers nearby is its
+    target. The service that is restarted is the busiest of those that are called, have workers for
+    two instances, and have not more to do than they can; its work is the time that a worker is
+    held. Where there is no call, or no such service, its figures and its name are missing.
+    """
+    rows = {
+        name: (*in_a_row(flow.root), flow.mean_rate_per_s) for name, flow in system.flows.items()
+    }
+    flow = max(rows, key=lambda name: rows[name][0] * rows[name][2])
+    depth, work_ms, rate_per_s = rows[flow]
+    figures: dict[str, Any] = {}
+    if depth * rate_per_s * work_ms > 0:
+        front, held_ms = system.flows[flow].root.service, work_ms + depth * near_ms
+        chain = Chain(rate_per_s, work_ms / (depth + 1), near_ms, depth, "unlimited")
+        figures = {
+            "rate_per_s": rate_per_s,
+            "work_ms": chain.work_ms,
+            "depth": depth,
+            "workers": enough_workers(system, front, rate_per_s * held_ms / 1000),
+            "target_ms": float(f"{slower * chain.quantile_ms(0.99):.2g}"),
+        }
+    called = {entry.step.service for entry in system.steps() if entry.mode == "call"}
+    loads = {
+        name: load
+        for name, load in system.loads().items()
+        if name in called and load.workers and load.workers > 1 and 0 < load.utilisation < 1
+    }
+    if not loads:
+        return figures, flow if figures else "", ""
+    service = max(loads, key=lambda name: loads[name].utilisation)
+    load = loads[service]
+    workers = load.workers or 0
+    said = [restart.instances for restart in system.restarts if restart.service == service]
+    even = [n for n in (*said, 4, 3, 2) if workers % n == 0]
+    instances = even[0] if even else workers
+    figures |= {
+        "service_per_s": load.handled_per_s,
+        "service_ms": 1000 * load.held / load.handled_per_s,
+        "instances": instances,
+        "instance_workers": workers // instances,
+        "start_s": min(30.0, float(f"{MOST_CALLS / load.handled_per_s / (instances + 2):.2g}")),
+    }
+    if (limit := system.services[service].queue_limit) is not None:
+        figures["queue_limit"] = limit
+    return figures, flow if "rate_per_s" in figures else "", service
+
+
+MOST_CALLS = 60_000  # in a rolling restart that is followed call by call
+
+
+def calls_only(system: System) -> System:
+    """The system with a call for every message, and without its outages and restarts."""
+    said = system.to_dict()
+    kept = {key: value for key, value in said.items() if key not in ("outages", "restarts")}
+    return stages.synchronous(System.model_validate(kept))
+
+
+def by_team(system: System) -> bool:
+    """Whether a system is taken apart by team: every service has an owner, and not all the same."""
+    teams = {service.team for service in system.services.values()}
+    return len(teams) > 1 and None not in teams
+
+
+def homes(system: System) -> dict[str, str]:
+    """Who goes where if a system is taken apart: each service to its team, or by itself."""
+    teams = by_team(system)
+    return {name: str(made.team) if teams else name for name, made in system.services.items()}
+
+
+def apart(system: System, rtt_ms: float, jitter_cv: float = 0.1) -> System:
+    """A system with calls only whose teams, or services, are each in a place of their own."""
+    labels = homes(system)
+    places = {
+        label: f"place {number}" for number, label in enumerate(dict.fromkeys(labels.values()), 1)
+    }
+    data = system.to_dict()
+    data.pop("brokers", None)
+    data["infrastructures"] = {place: {"label": label} for label, place in places.items()}
+    for name, service in data["services"].items():
+        service["infrastructure"] = places[labels[name]]
+    used = {
+        frozenset((labels[entry.parent.step.service], labels[entry.step.service]))
+        for entry in system.steps()
+        if entry.parent is not None
+    }
+    data["network"] = {
+        key: value for key, value in data.get("network", {}).items() if key != "between"
+    }
+    data["network"]["between"] = [
+        {"ends": [places[here], places[there]], "rtt_ms": rtt_ms, "jitter_cv": jitter_cv}
+        for here, there in combinations(places, 2)
+        if frozenset((here, there)) in used
+    ]
+    return System.model_validate(data)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How a system with calls only takes being taken apart.
+
+    `system` stands side by side. `p99_ms` of its flows there; `ratios`: a flow's p99 at each of the
+    `distances_ms` (columns) in each run (rows), over what is good, `slower` times `p99_ms`.
+    """
+
+    system: System
+    slower: float
+    p99_ms: dict[str, float]
+    distances_ms: list[float]
+    ratios: dict[str, np.ndarray]
+    held: dict[str, float]
+
+    def curves(self) -> pd.DataFrame:
+        """flow, rtt_ms, mean and half_width of the ratio."""
+        rows = [
+            (flow, rtt_ms, *mean_and_half_width(list(column)))
+            for flow, runs in self.ratios.items()
+            for rtt_ms, column in zip(self.distances_ms, runs.T, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["flow", "rtt_ms", "mean", "half_width"])
+
+    def table(self) -> pd.DataFrame:
+        """A row a flow, the first to give way first.
+
+        flow, calls (in a row), front (its first service), held (of that one's workers, %), p99_ms,
+        longest_ms and half_width: the longest round trip at which the p99 is good.
+        """
+        rows = []
+        for flow, runs in self.ratios.items():
+            # 1 / p99 falls nearly in a straight line to the wall
+            limits = [crossing(self.distances_ms, list(-1 / run), -1.0) for run in runs]
+            root = self.system.flows[flow].root
+            held = 100 * self.held[root.service]
+            rows.append((flow, in_a_row(root)[0], root.service, held, self.p99_ms[flow],
+                         *mean_and_half_width(limits)))  # fmt: skip
+        columns = ["flow", "calls", "front", "held", "p99_ms", "longest_ms", "half_width"]
+        found = pd.DataFrame(rows, columns=columns)
+        return found.sort_values("longest_ms", kind="stable", ignore_index=True)
+
+
+FEWEST = 200  # requests of a flow in a run, for its p99
+FARTHEST_MS = 2000.0
+
+
+def take_apart(
+    system: System, slower: float, replications: int, requests: int, seed: int, points: int = 14
+) -> Apart:
+    """Every team (or service) in a place of its own, at growing distances, with the same requests.
+
+    Raises StageError, with the reason, where the system cannot have calls only, nobody calls
+    anybody, it is overloaded side by side, or no flow that calls comes often enough.
+    """
+    alone = calls_only(system)
+    home = homes(alone)
+    calls = {
+        entry.flow
+        for entry in alone.steps()
+        if entry.parent and home[entry.parent.step.service] != home[entry.step.service]
+    }
+    if not calls:
+        raise stages.StageError("nobody calls anybody else, so nothing can be taken apart")
+    side_ms = max(system.network.within_ms, 0.1)
+    if too_much := apart(alone, side_ms).overloads():
+        raise stages.StageError(f"overloaded with calls only, however near: {too_much[0]}")
+
+    def p99s(rtt_ms, run):
+        plan = apart(alone, rtt_ms).plan()
+        found = simulate(plan, requests, seed + (run << 32), keep="summary", intervals=False)
+        rows = found.summary().set_index(["metric", "flow"]).loc["response_p99_ms"]
+        return rows.value[rows.n >= FEWEST], found.services.set_index("service").utilisation
+
+    beside = pd.concat([p99s(side_ms, run)[0] for run in range(replications)], axis=1).dropna()
+    good = slower * beside.mean(axis=1)[[flow for flow in beside.index if flow in calls]]
+    if good.empty:
+        raise stages.StageError(
+            f"among {requests:,} requests no flow with calls has {FEWEST}, which its p99 needs"
+        )
+    low, high = side_ms, side_ms
+    while (met := p99s(high, 0)[0][good.index] < good).any() and high < FARTHEST_MS:
+        low = high if met.all() else low
+        high *= 2
+    distances = [float(f"{rtt_ms:.3g}") for rtt_ms in np.geomspace(low, high, points)]
+    found = np.array(
+        [
+            [p99s(rtt_ms, run)[0][good.index] / good for rtt_ms in distances]
+            for run in range(replications)
+        ]
+    )
+    return Apart(
+        alone,
+        slower,
+        (good / slower).to_dict(),
+        distances,
+        {flow: found[:, :, number] for number, flow in enumerate(good.index)},
+        p99s(side_ms, 0)[1].to_dict(),
+    )
 
 
 # The longest round trip, by simulation
@@ -337,7 +561,7 @@ def longest_rtt_ms(
     def limit(run_seed):
         @cache
         def late(rtt_ms):
-            run = simulate(system_at(rtt_ms), requests, run_seed, keep="summary")
+            run = simulate(system_at(rtt_ms), requests, run_seed, keep="summary", intervals=False)
             rows = run.summary().set_index(["flow", "metric"]).value
             return 1 - target_ms / float(rows[flow, "response_p99_ms"])
 

@@ -1,15 +1,17 @@
 """Chapter 2: chains of calls, the longest round trip, a rolling restart, published round trips."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
+import odd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from models import calls, replicate, simulate, theory
+from models import System, calls, replicate, simulate, stages, theory
 
 RUNS = 20
 T95 = stats.t.ppf(0.975, RUNS - 1)
@@ -336,3 +338,69 @@ def test_placements():
 def test_bad_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+NO_CALLS = ("one service", "no work at all", "idempotent message", "everything said")
+
+
+@pytest.mark.parametrize("name", odd.NAMES)
+def test_any_system_has_a_chain_and_a_restart_or_says_so(name):
+    figures, flow, service = calls.from_system(odd.system(name), 0.1, 2.0)
+    known = ("rate_per_s", "work_ms", "depth", "workers")
+    chain = {k: v for k, v in figures.items() if k in known}
+    rest = {"service_per_s": "rate_per_s", "service_ms": "work_ms"}
+    restart = {rest.get(k, k): v for k, v in figures.items() if k not in chain and k != "target_ms"}
+    assert bool(chain) == bool(flow) == (name not in NO_CALLS)
+    if chain:
+        free = calls.Chain(rtt_ms=0.1, **chain | {"workers": "unlimited"})
+        assert figures["target_ms"] == pytest.approx(2 * free.quantile_ms(0.99), rel=0.05)
+    assert bool(restart) == bool(service)
+    if restart:
+        assert calls.Restart(**restart).load < 1
+
+
+def test_the_chain_and_the_restart_of_a_system_by_hand():
+    figures, flow, service = calls.from_system(System.load("online-boutique"), 0.1, 2.0)
+    assert (flow, figures["depth"], figures["rate_per_s"], figures["workers"]) == (
+        "product",
+        7,
+        65,
+        8,
+    )
+    assert 8 * figures["work_ms"] == pytest.approx(5 + 1 + 1 + 2 + 1 + 5 + 2 + 3)
+    assert service == "recommendation"
+    assert figures["service_per_s"] == 65 + 15
+    assert figures["service_ms"] == pytest.approx(5 + 0.5 + 2)
+    assert (figures["instances"], figures["instance_workers"]) == (2, 1)
+    social = System.load("social-network").flows["compose_post"].root
+    assert calls.in_a_row(social) == (4, 1 + 1 + 1 + 3 + 5)  # the message at the end is no call
+
+
+@pytest.mark.parametrize("name", odd.NAMES)
+def test_any_system_can_be_taken_apart_or_the_reason_is_said(name):
+    system = odd.system(name)
+    try:
+        found = calls.take_apart(system, 2.0, 2, 1500, 1, points=4)
+    except stages.StageError as error:
+        assert name in {"one service", "no work at all", "overloaded", "overloaded front"}
+        assert re.fullmatch(r"(nobody calls|overloaded with calls only).*", str(error))
+        return
+    table = found.table()
+    assert list(table.longest_ms) == sorted(table.longest_ms)
+    assert table.longest_ms.between(found.distances_ms[0], found.distances_ms[-1]).all()
+    moved = calls.apart(found.system, 5.0)
+    places = {service.infrastructure for service in moved.services.values()}
+    labels = {part.label for part in moved.infrastructures.values()}
+    assert len(places) == len(labels) == len(set(calls.homes(system).values()))
+    assert all(entry.mode != "message" for entry in moved.steps())
+
+
+def test_a_flow_gives_way_where_its_p99_reaches_its_target():
+    found = calls.take_apart(System.load("shop"), 2.0, 3, 8000, 1, points=10)
+    row = found.table().set_index("flow").loc["place_order"]
+    at_limit = calls.apart(found.system, float(row.longest_ms))
+    p99 = replicate(at_limit, 3, 8000, 1, ["response_p99_ms"]).set_index("flow")["mean"]
+    assert p99["place_order"] == pytest.approx(2 * row.p99_ms, rel=0.1)
+    far = calls.apart(found.system, found.distances_ms[-1]).loads()
+    near = calls.apart(found.system, found.distances_ms[0]).loads()
+    assert far["catalogue"].utilisation > 1 > near["catalogue"].utilisation

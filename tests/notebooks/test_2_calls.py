@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 import golden
+import odd
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
@@ -126,3 +127,31 @@ def test_verdicts_change_where_they_should(tmp_path):
 def test_impossible_values_raise(tmp_path, wrong, message):
     with pytest.raises(PapermillExecutionError, match=message):
         golden.execute(NAME, tmp_path, **wrong)
+
+
+def test_a_system_of_ones_own_brings_its_own_figures(tmp_path):
+    found = golden.run(
+        NAME, tmp_path, system="online-boutique", workers=20, replications=2, requests=2000
+    )
+    own = golden.values(found)
+    assert (own["flow"], own["service"]) == ("product", "recommendation")
+    assert (own["rate"], own["depth"], own["workers"]) == (65, 7, 20)  # the last one set by hand
+    work_ms = 20 / 8
+    held_ms = 20 + 7 * 33
+    assert own["far-capacity-formula"] == pytest.approx(20_000 / held_ms)
+    assert own["wall"] == pytest.approx((20_000 / 65 - 8 * work_ms) / 7)
+    assert (own["instances"], own["instance-workers"], own["service-rate"]) == (2, 1, 80)
+    rows = found["tables"]["apart"]["table"]["rows"]
+    assert {row[0] for row in rows} <= {"home", "product", "view_cart", "add_to_cart", "checkout"}
+    assert own["apart-first"] == rows[0][0]
+    assert own["later"] == 2  # emptying the cart, the email
+
+
+def test_what_a_system_does_not_have_is_said(tmp_path):
+    file = tmp_path / "one.yml"
+    file.write_text(odd.system("one service").to_yaml(), "utf-8")
+    found = golden.run(NAME, tmp_path, system=str(file), replications=2, requests=2000)
+    assert {claim["holds"] for claim in found["claims"].values()} == {"not decided"}
+    for part in (found["charts"]["apart"], found["tables"]["apart"]):
+        assert part["absent"].startswith("One service: nobody calls anybody")
+    assert golden.values(found)["rate"] == golden.values(golden.golden(NAME))["rate"]
