@@ -260,6 +260,9 @@ def test_the_status_page_shows_what_was_measured(site, pages):
     for line, row in zip(cells(page, "speeds"), bench["speeds"], strict=True):
         assert line[:2] == [row["system"], row["program"]]
         assert float(line[2].replace(",", "")) == pytest.approx(row["per_s"], rel=0.005)
+    for line, row in zip(cells(page, "sweeps"), bench["sweeps"], strict=True):
+        assert line[0] == row["where"]
+        assert float(line[1].replace(",", "")) == pytest.approx(row["points_per_s"], rel=0.005)
 
 
 # The same checks see what is wrong.

@@ -61,6 +61,14 @@ def records(app: Sphinx) -> dict[tuple[str, str], dict[str, Any]]:
             }
             for row in bench["speeds"]
         ],
+        "sweeps": [
+            {
+                "Where": row["where"],
+                "Points/s": float(f"{row['points_per_s']:.2e}"),
+                "Range": f"{rounded(row['low'])} to {rounded(row['high'])}",
+            }
+            for row in bench["sweeps"]
+        ],
     }
     found = {
         ("value", key): {"value": item, "text": publish.number(item)}

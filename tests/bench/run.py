@@ -2,7 +2,7 @@
 
 Machines are shared and noisy, so nothing is compared across time: in each round every program has
 one turn on the same system, and what counts is the ratio within the round; its median and its range
-are kept. Seconds are those of processor time on one core.
+are kept. Seconds are those of processor time on one core, but for sweeps (`sweeps.py`).
 """
 
 import argparse
@@ -23,6 +23,7 @@ from pathlib import Path
 import loops
 import numpy as np
 import pandas as pd
+import sweeps
 import systems
 
 import models
@@ -206,7 +207,7 @@ def target(what, values, unit, bound, limit):
     }
 
 
-def targets(found, peaks, starts, traces):
+def targets(found, peaks, starts, traces, swept):
     rows = []
     for system, per_s in found.items():
         limit = REQUESTS_PER_S[system]
@@ -231,6 +232,12 @@ def targets(found, peaks, starts, traces):
     rows.append(
         target(f"{what}: peak memory", [used / 2**30 for used in peak], "GiB", "at most", 2.0)
     )
+    what = "a sweep of the shop, 100,000 requests a point"
+    one, two = swept[sweeps.ONE], swept[sweeps.TWO]
+    shares = [both / (2 * alone) for alone, both in zip(one, two, strict=True)]
+    rows.append(target(f"{what}: parallel efficiency of 2 processes", shares, "", "at least", 0.85))
+    seconds = [1000 / per_s for per_s in two]
+    rows.append(target(f"{what}: 1,000 points, 2 processes", seconds, "s", "at most", 240.0))
     return rows
 
 
@@ -273,6 +280,7 @@ def main():
     start_s()  # fills the cache
     starts = [start_s() for _ in range(options.rounds)]
     traces = traces_import(max(10_000, int(options.size * 1_050_000)), min(options.rounds, 3))
+    swept = sweeps.points_per_s(max(8, int(options.size * 60)), options.rounds)
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "rounds": options.rounds,
@@ -289,9 +297,18 @@ def main():
             for system, programs in found.items()
             for name, values in programs.items()
         ],
-        "targets": targets(found, peaks, starts, traces),
+        "sweeps": [
+            {
+                "where": name,
+                "points_per_s": statistics.median(values),
+                "low": min(values),
+                "high": max(values),
+            }
+            for name, values in swept.items()
+        ],
+        "targets": targets(found, peaks, starts, traces, swept),
     }
-    print(text(result["speeds"]), text(result["targets"]), sep="\n\n")
+    print(*(text(result[name]) for name in ("speeds", "sweeps", "targets")), sep="\n\n")
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
         print(f"\nkept in {options.out}")
