@@ -53,7 +53,8 @@ Runs = list[tuple[int, dict[str, Any], list[int]]]  # point, what is set there, 
 
 
 class Done(NamedTuple):
-    """What a run said: for each flow and metric its value and the half-width of batch means."""
+    """What a run said: for each flow and metric its value and, where it is the only run of its
+    point, the half-width of batch means."""
 
     values: list[float]
     half_widths: list[float]
@@ -98,7 +99,7 @@ def sweep(
     rows = [(flow, metric) for flow in [*system.flows, "all"] for metric in METRICS]
     chosen = np.array([metrics is None or metric in metrics for _, metric in rows])
     counts = np.full(len(points), replications)
-    work = (system, requests, seed, options)
+    work = (system, requests, seed, options | {"intervals": replications == 1})
     with (
         _cluster(scheduler) if scheduler is not None else _processes(jobs) as (places, run),
         _kept(kept_in, _keys(points, *work), len(rows)) as (found, keep),
