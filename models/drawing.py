@@ -259,7 +259,7 @@ def _wide(text: str, size: float, bold: bool = False) -> float:
     return units * size * (0.65 if bold else 0.57)
 
 
-def _fitted(text: str, pixels: float, size: float, bold: bool = False) -> str:
+def fitted(text: str, pixels: float, size: float, bold: bool = False) -> str:
     """The text, shortened where it does not fit."""
     if _wide(text, size, bold) <= pixels:
         return text
@@ -289,7 +289,7 @@ def _box_width(system: Any, nodes: Any) -> float:
 def _frame(label: str, note: str, inside: list[_Node], right: float) -> str:
     top = inside[0].y - _FRAME_TOP
     height = inside[-1].y + inside[-1].height + 12 - top
-    shown = _fitted(label, right - _LEFT + 4 - _wide(note, 12.5), 15, True)
+    shown = fitted(label, right - _LEFT + 4 - _wide(note, 12.5), 15, True)
     return (
         f'<rect x="8" y="{top:g}" width="{right + 10:g}" height="{height:g}" rx="12" '
         f'fill="{charts.PANEL}" stroke="{charts.LINE}"><title>{escape(label)}</title></rect>'
@@ -313,9 +313,9 @@ def _box(node: _Node, right: float) -> str:
         f'rx="{corner:g}" fill="{charts.PAPER}" stroke="{stroke[node.shape]}" '
         f'stroke-width="1.25"><title>{escape(f"{node.title}: {node.note}")}</title></rect>'
         f'<text x="{x}" y="{middle - 3:g}" font-weight="600" '
-        f'fill="{charts.INK_COLOUR}">{escape(_fitted(node.title, space, 15, True))}</text>'
+        f'fill="{charts.INK_COLOUR}">{escape(fitted(node.title, space, 15, True))}</text>'
         f'<text x="{x}" y="{middle + 15:g}" font-size="12.5" '
-        f'fill="{charts.SOFT}">{escape(_fitted(node.note, space, 12.5))}</text>'
+        f'fill="{charts.SOFT}">{escape(fitted(node.note, space, 12.5))}</text>'
     )
 
 

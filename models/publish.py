@@ -13,6 +13,7 @@ import json
 import math
 import numbers
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
@@ -26,7 +27,7 @@ import vl_convert
 import yaml
 from IPython.display import display
 
-from models import charts
+from models import charts, picture
 from models import drawing as drawings
 
 MIME = "application/vnd.decoupling+json"
@@ -137,6 +138,26 @@ def drawing(key: str, system: Any, *, alt: str | None = None) -> None:
     }
     figure = f'<div class="drawing">{svg}</div>'
     _display(record, figure, record["alt"], vl_convert.svg_to_png(drawings.plain(svg), scale=2))
+
+
+def milestones(key: str, found: Sequence[picture.Milestone], flow: str, *, alt: str) -> None:
+    """Publish a system at stages of the road, each a picture of its own, as one figure."""
+    parts = picture.columns(found, flow)
+    rows = [
+        (each.stage, words, each.times[name][1])
+        for each in found
+        for name, words in picture.MEASURES.items()
+    ]
+    svg = charts.themed("".join(parts))
+    record: dict[str, Any] = {
+        "kind": "chart",
+        "key": _checked(key),
+        "alt": _alt(key, alt),
+        "svg": svg,
+        "tables": [_rows(pd.DataFrame(rows, columns=["stage", "mean time", "measured"]))],
+    }
+    png = vl_convert.svg_to_png(picture.row(parts, alt, ""), scale=2)
+    _display(record, f'<div class="drawing road">{svg}</div>', record["alt"], png)
 
 
 def table(key: str, frame: pd.DataFrame, digits: int = DIGITS) -> None:

@@ -5,13 +5,14 @@ read off one run. Times are in units of the mean work (a millisecond in the syst
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import exp
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from models import outages, ownership, theory
+from models import governance, mesh, outages, ownership, roadmap, soak, theory
 from models.broker import mean_and_half_width
 from models.experiment import Run, simulate
 from models.system import System
@@ -174,6 +175,37 @@ def _disks(runs: int) -> Callable[[int], float]:
     return lambda seed: outages.all_lost(2, 0.017, 0.08, 1, runs, seed) / runs
 
 
+_ALIKE = soak.Step(rate_cv=0.0)
+_UNLIKE = soak.Step()
+_RULE = governance.Regime()
+_MONTHLY = replace(_RULE, enforced_days=30.0)
+_TERMS = roadmap.Terms()
+_APART = roadmap.road(System.load("shop"), _TERMS)[0]["separated"]
+
+
+def _ringing(rate_per_s: float, failing: float, runs: int, seed: int) -> float:
+    """Share of 30 days that the fastest alert rings, after its first window."""
+    steps = np.full(60 * 721, failing)
+    fastest = mesh.ALERTS[:1]
+    return float(
+        mesh.ringing(rate_per_s, steps, 60.0, 0.999, runs, seed, fastest)[0, :, 60:].mean()
+    )
+
+
+def _without_answer(years: float, seed: int) -> float:
+    played = outages.years(roadmap.exposed(_APART, "separated", _TERMS), years, seed)
+    return float(played.rates_per_s @ played.stopped @ played.lengths_hours) / (
+        played.rates_per_s.sum() * years
+    )
+
+
+def _all_keeping(runs: int, seed: int) -> float:
+    """Looked at on days that have nothing to do with the machine's rhythm."""
+    days = 3650.0 + np.random.default_rng([seed, 1]).random(20) * 30
+    kept = governance.drift(_MONTHLY, 4, np.sort(days), runs, seed, together=True)
+    return float(kept.all(axis=1).mean())
+
+
 def known(requests: int = 100_000) -> list[Known]:
     """Everything that is compared. `requests`: how long a run is."""
     teams = ownership.Teams((12.0,) * 4, 0.3, 3.0, 3.0)
@@ -317,6 +349,62 @@ def known(requests: int = 100_000) -> list[Known]:
                 ownership.simulate_incidents(teams, requests // 5, seed).restore_hours.mean()
             ),
         ),
+        Known(
+            "defects found in 60 days, all alike",
+            "mean number",
+            _ALIKE.defects * (1 - exp(-_ALIKE.rate_per_day * 60)),
+            "Goel and Okumoto 1979",
+            lambda seed: float(soak.roads(_ALIKE, requests // 2, seed).found(60).mean()),
+        ),
+        Known(
+            "60 days of soak",
+            "chance that nothing is found",
+            float(_UNLIKE.found(60).pmf(0)),
+            "Littlewood 1981, with an unknown number of defects",
+            lambda seed: float((soak.roads(_UNLIKE, requests // 2, seed).found(60) == 0).mean()),
+        ),
+        Known(
+            "a rule that nobody sees to",
+            "share that keeps it after a year",
+            _RULE.keeping(governance.YEAR_DAYS),
+            "Markov chain of two states, Ross 1996",
+            lambda seed: float(
+                governance.drift(
+                    _RULE, 10, np.array([governance.YEAR_DAYS]), requests // 50, seed
+                ).mean()
+            ),
+        ),
+        Known(
+            "errors at five times the budget, 180 requests an hour",
+            "share of time that the alert at 14.4 times rings",
+            mesh.ALERTS[0].ringing_share(0.05, 0.005, 0.999),
+            "Poisson failures in two windows",
+            lambda seed: _ringing(0.05, 0.005, requests // 2_000, seed),
+        ),
+        Known(
+            "three tries in each of five layers",
+            "tries at the bottom",
+            243.0,
+            "Beyer et al. 2016, chapter 21 (243)",
+            lambda seed: mesh.tries_at_the_bottom(
+                simulate(mesh.tower(5, {"retry": {"attempts": 3}}), 100, seed, keep="summary")
+            ),
+            rounding=0.5,
+        ),
+        Known(
+            "the shop, taken apart",
+            "hours a year without answer",
+            roadmap.lost_hours(_APART, "separated", _TERMS),
+            "alternating renewal, Barlow and Proschan 1965",
+            lambda seed: _without_answer(400, seed),
+        ),
+        Known(
+            "four systems under one rule, a machine every 30 days",
+            "share of time that all keep it",
+            _MONTHLY.all_keeping(4),
+            "inspection at fixed times, Barlow and Proschan 1965",
+            lambda seed: _all_keeping(requests // 50, seed),
+        ),
     ]
 
 
@@ -364,3 +452,82 @@ def _times(
     assert found is not None
     columns = ["arrived_ms", "replied_ms", "completed_ms"]
     return found.sort_values(["flow", "arrived_ms"])[columns].to_numpy(float)
+
+
+# The shape of call graphs
+
+
+# Huye et al., "Lifting the veil on Meta's microservice architecture", USENIX ATC 2023, read off its
+# figure of trace depths: the share of the traces of three services at most so deep, from depth 1 on.
+META_DEPTHS = {
+    "Ads": (0.26, 0.64, 0.69, 0.86, 0.965, 0.995),
+    "RaaS": (0.13, 0.70, 0.93, 0.99),
+    "Fetch": (0.08, 0.13, 0.42, 0.70, 0.87, 0.99),
+}
+# Luo et al., "Characterizing microservice dependency and performance", SoCC 2021 (as told in slides).
+ALIBABA_DEPTH = {"mean": 4.27, "sd": 3.25, "mode": 3}
+ALIBABA_CALLS_MANY, ALIBABA_MESSAGES = (
+    0.10,
+    0.23,
+)  # services that call 5 or more; of calls, messages
+
+
+def of_depths(shares: Sequence[float], rate_per_s: float = 10.0) -> System:
+    """Chains of calls: of the requests, `shares[d - 1]` go through d services in a row."""
+    flows = {}
+    for depth, share in enumerate(shares, 1):
+        if share > 0:
+            step: dict[str, Any] = {"service": f"s{depth}", "work": {"mean_ms": 1}}
+            for layer in range(depth - 1, 0, -1):
+                step = {"service": f"s{layer}", "work": {"mean_ms": 1}, "then": [step]}
+            flows[f"d{depth}"] = {"rate_per_s": share * rate_per_s, "root": step}
+    return System.model_validate(
+        {
+            "name": "Depths",
+            "infrastructures": {"here": {}},
+            "services": {f"s{layer}": HERE for layer in range(1, len(shares) + 1)},
+            "flows": flows,
+        }
+    )
+
+
+def depths(of: System) -> dict[int, float]:
+    """Depth -> share of the requests whose longest chain of calls and messages has so many services."""
+    deepest: dict[str, int] = {}
+    for entry in of.steps():
+        depth, at = 1, entry
+        while at.parent is not None:
+            depth += at.mode != "local"
+            at = at.parent
+        deepest[entry.flow] = max(depth, deepest.get(entry.flow, 1))
+    rates = {name: flow.mean_rate_per_s for name, flow in of.flows.items()}
+    found: dict[int, float] = {}
+    for flow, depth in sorted(deepest.items(), key=lambda item: item[1]):
+        found[depth] = found.get(depth, 0.0) + rates[flow] / sum(rates.values())
+    return found
+
+
+def spread(shares: dict[int, float]) -> tuple[float, float]:
+    """Mean and standard deviation of a depth."""
+    mean = sum(depth * share for depth, share in shares.items())
+    return mean, sum(share * (depth - mean) ** 2 for depth, share in shares.items()) ** 0.5
+
+
+def calling(of: System, least: int = 5) -> float:
+    """Share of the services that call, or send messages to, at least so many others."""
+    below: dict[str, set[str]] = {name: set() for name in of.services}
+    for entry in of.steps():
+        if entry.parent is not None and entry.mode != "local":
+            below[entry.parent.step.service].add(entry.step.service)
+    return sum(len(others) >= least for others in below.values()) / len(below)
+
+
+def messages(of: System) -> float:
+    """Of all calls and messages between services, the share of messages; 0 where there are none."""
+    modes = [
+        (of.flows[entry.flow].mean_rate_per_s, entry.mode)
+        for entry in of.steps()
+        if entry.mode in ("call", "message")
+    ]
+    total = sum(rate for rate, _ in modes)
+    return sum(rate for rate, mode in modes if mode == "message") / total if total else 0.0

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models import publish
+from models import System, picture, publish, stages
 
 
 @pytest.fixture
@@ -134,3 +134,32 @@ def test_what_a_system_does_not_have_is_said(shown):
         publish.absent("claim", "x", "none")
     with pytest.raises(publish.PublishError, match="without a reason"):
         publish.absent("chart", "x", " ")
+
+
+def test_milestones_are_one_figure_of_several_pictures(shown):
+    """Each in the colours of the page, with endless times said and not drawn."""
+    shop = System.load("shop")
+    times = {"response_mean_ms": (41.7, "41.7 ms"), "completion_mean_ms": (float("inf"), "∞ ms")}
+    found = [picture.Milestone(stage, stages.at(shop, stage), times) for stage in stages.ROAD]
+    publish.milestones("road", found, "place_order", alt="Three stages.")
+    html = shown[0]["text/html"]
+    assert html.count("<svg") == 3 and html.count("41.7 ms") == 6  # drawn, and in the title
+    assert "var(--stage-separated" in html and 'width="0.0"' in html
+    assert html.count("stroke-dasharray") == 2 * 5  # the five that messages reach, twice
+    rows = read(shown)["charts"]["road"]["tables"][0]["rows"]
+    assert len(rows) == 6 and rows[1] == ["synchronous", "until all is done", "∞ ms"]
+    assert shown[0]["image/png"]
+
+
+def test_long_names_are_cut_in_the_picture():
+    here = {"infrastructure": "here"}
+    data = {
+        "name": "Long",
+        "infrastructures": {"here": {}},
+        "services": {"recommendations-of-the-week": here},
+        "flows": {"ask": {"rate_per_s": 1, "root": {"service": "recommendations-of-the-week"}}},
+    }
+    times = dict.fromkeys(picture.MEASURES, (0.0, "0 ms"))
+    milestone = picture.Milestone("synchronous", System.model_validate(data), times)
+    (svg,) = picture.columns([milestone], "ask")
+    assert "…" in svg and "recommendations-of-the-week" not in svg
