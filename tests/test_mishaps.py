@@ -47,6 +47,17 @@ def test_switched_off_it_changes_nothing(off):
     assert np.array_equal(before, after)
 
 
+@pytest.mark.parametrize("mesh", [
+    {"proxy": {"hop_ms": 0, "cpu_ms": 0}},
+    {"mtls": {"session_reuse": 1}},
+    {"mtls": {"round_trips": 0, "cpu_ms": 0}},
+    {"telemetry": {"sampling": 1, "span_ms": 0}},
+    {"telemetry": {"sampling": 0, "span_ms": 1}},
+])  # fmt: skip
+def test_a_mesh_that_costs_nothing_is_not_in_the_plan(mesh):
+    assert shop(mesh=mesh).plan() == shop().plan()
+
+
 def test_a_longer_outage_hurts_more_and_only_while_it_lasts():
     def hurt(seconds):
         down = {"services": ["payment"], "from_ms": 10_000, "for_ms": 1000 * seconds}

@@ -57,6 +57,11 @@ NO_ACKS, ALL_ACKS = ACKS["none"], ACKS["all"]
 DELIVERIES = HANDS_OVER.deliveries
 
 
+# Division as IEEE 754 has it; and since no array is made here, nobody counts who uses one.
+QUICK: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+part_of_kernel = numba.njit(**QUICK)
+
+
 def _cache_folder():
     """A place for the machine code that depends on everything that is compiled into it.
 
@@ -74,20 +79,18 @@ def compiled(function):
     if os.access(HERE, os.W_OK):
         numba.config.CACHE_DIR = _cache_folder()
     try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+        return numba.njit(cache=True, nogil=True, **QUICK)(function)
     finally:
         numba.config.CACHE_DIR = previous
 
 
 for name in ("philox", "uniforms", "log"):
-    register_jitable(forceinline=True)(getattr(draws, name))  # to fill whole vector registers
+    register_jitable(forceinline=True, **QUICK)(getattr(draws, name))  # to fill vector registers
 for name in ("exp", "normal_quantile", "value_of", "sample", "profile_gap", "retransmission_ms"):
-    register_jitable(getattr(draws, name))
-
-
+    register_jitable(**QUICK)(getattr(draws, name))
+register_jitable(**QUICK)(draws.again)
 for name in ("passed_on", "lets_through", "answered", "earns", "tries_again", "pause_ms"):
-    register_jitable(getattr(policies, name))
-register_jitable(draws.again)
+    register_jitable(**QUICK)(getattr(policies, name))
 
 
 @overload(draws.mantissa_and_exponent)
@@ -113,12 +116,13 @@ ARRIVE, STEP, VISITED, VISIT_ENDED, REFUSED, GRANTED, SERVE, WORKED, CHILDREN = 
 CALLING, JOINED, SERVED, STEP_DONE = range(9, 13)
 ASK, UNREACHED, PUBLISHED, ACKNOWLEDGED, ANSWERED, BRANCH_ENDED = range(13, 19)
 DELIVER, DELIVERED, LANE_GRANTED, OUTAGE, FALL, RISE, KILLED, HUNG = range(19, 27)
-CALL, TRY, TRIED, AGAIN, ATTEMPT_ENDED, TIME_UP, EXPIRED = range(27, 34)
-UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(34, 41)
+GONE, GONE_TRYING = range(27, 29)
+CALL, TRY, TRIED, AGAIN, ATTEMPT_ENDED, TIME_UP, EXPIRED = range(29, 36)
+UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(36, 43)
 # States that only the special ways of a message need.
-HEARD, COPIED, TOSS, TOSSED, POST, PLACED, LINGER, LINGERED, SEND, SENT, SENT_COPIED = range(41, 52)
-PARTED, SENT_BACK, CONFIRMED, STORED, LOGGED, MIRROR, MIRRORED, IN_LOG, ROOMY = range(52, 61)
-GIVE_BACK, GIVEN_BACK = range(61, 63)
+HEARD, COPIED, TOSS, TOSSED, POST, PLACED, LINGER, LINGERED, SEND, SENT, SENT_COPIED = range(43, 54)
+PARTED, SENT_BACK, CONFIRMED, STORED, LOGGED, MIRROR, MIRRORED, IN_LOG, ROOMY = range(54, 63)
+GIVE_BACK, GIVEN_BACK = range(63, 65)
 
 # Whom a frame answers to.
 ANSWER, SEQUENCE, BRANCH, ATTEMPT, VISIT, MESSAGE_STEP, UNDOING, FIRST_TIME, POSTED = range(9)
@@ -140,7 +144,7 @@ FRAME = np.dtype(
     [(name, u4) for name in "state step request role parent next child result attempt scope".split()]
     + [(name, f8) for name in ("started", "asked", "half", "deadline", "paused")]
     + [(name, u4) for name in "pending tries trial timer done lapsed given_up".split()]
-    + [(name, u4) for name in ("first_commit", "last_commit", "needed", "spare", "spare2")],
+    + [(name, u4) for name in ("first_commit", "last_commit", "needed", "inner", "spare")],
     align=True,
 )  # fmt: skip
 REQUEST = _row("flow reply outcome attempts undone open first_commit last_commit",
@@ -172,7 +176,7 @@ PART = _row(
 )
 OUTAGE_ROW = _row("first_window windows first_part parts drawn hangs instances instance drains",
                   "table", "")  # fmt: skip
-EXPOSURE = _row("visit inner before after inside dead", "", "")
+EXPOSURE = _row("before after inside", "", "")
 SERVICE_RECORD = _row("", "max_queue handled rejected", "held_ms working_ms wait_ms")
 STEP_RECORD = _row(
     "",
@@ -210,17 +214,17 @@ G_EVENTS, G_ARRIVED, G_DONE, G_BATCH, G_BATCH_NEXT, G_FRAME, G_ARRIVING, G_SERIE
 )
 
 FINISHED, FULL, PAUSED, SERIES_FULL, CROWDED = range(5)
-SWEEP_FROM = 1000  # time limits in the heap for which nobody waits any more
+SWEEP_FROM = 32  # time limits in the heap for which nobody waits any more
 PAUSE_AFTER = 5_000_000  # events, about a second: time to show progress or to be interrupted
 
 
-@numba.njit
+@part_of_kernel
 def before(time, key, other_time, other_key):
     """Whether one event comes before another, worked out without a branch."""
     return (time < other_time) | ((time == other_time) & (key < other_key))
 
 
-@numba.njit
+@part_of_kernel
 def heap_push(times, keys, size, time, key):
     """Put an event into the heap of `size` events, ordered by time, then by number."""
     i = size
@@ -235,7 +239,7 @@ def heap_push(times, keys, size, time, key):
     keys[u4(i)] = key
 
 
-@numba.njit
+@part_of_kernel
 def heap_pop(times, keys, size):
     """Take the first event out; afterwards `size` - 1 are left."""
     last = size - 1
@@ -257,7 +261,7 @@ def heap_pop(times, keys, size):
     keys[u4(i)] = key
 
 
-@numba.njit
+@part_of_kernel
 def sweep(times, keys, size, frames, free_frames, frames_free):
     """Take the time limits out of the heap for which nobody waits any more; what is left of both."""
     kept = 0
@@ -272,7 +276,7 @@ def sweep(times, keys, size, frames, free_frames, frames_free):
     return kept, frames_free
 
 
-@numba.njit(error_model="numpy")
+@part_of_kernel
 def draw_ahead(kind, p0, p1, p2, values, seed, stream, purpose, first, ahead, place):
     """Draw for a whole block of requests, beginning with the one with index `first`."""
     if kind == draws.EXPONENTIAL:
@@ -286,7 +290,7 @@ def draw_ahead(kind, p0, p1, p2, values, seed, stream, purpose, first, ahead, pl
             )
 
 
-@numba.njit
+@part_of_kernel
 def queue_for(resources, resource, frames, frame):
     """Stand at the end of the queue for a worker or a lane."""
     frames[frame].next = NOBODY
@@ -298,7 +302,7 @@ def queue_for(resources, resource, frames, frame):
     resources[resource].length += 1
 
 
-@numba.njit
+@part_of_kernel
 def grant(resources, resource, frames):
     """Give a free place to the head of the queue; the frame that has it now, or NOBODY."""
     if resources[resource].head == NOBODY or (
@@ -313,7 +317,7 @@ def grant(resources, resource, frames):
     return frame
 
 
-@numba.njit
+@part_of_kernel
 def leave_queue(resources, resource, frames, frame):
     """Take a frame out of the middle of a queue."""
     previous = NOBODY
@@ -330,7 +334,7 @@ def leave_queue(resources, resource, frames, frame):
     resources[resource].length -= 1
 
 
-@numba.njit
+@part_of_kernel
 def enter(parts, part, exposed, frame):
     """A visit is in its service's hands from now on."""
     last = parts[part].last_inside
@@ -344,7 +348,7 @@ def enter(parts, part, exposed, frame):
     parts[part].last_inside = frame
 
 
-@numba.njit
+@part_of_kernel
 def leave(parts, part, exposed, frame):
     """A visit has ended, one way or the other."""
     if not exposed[frame].inside:
@@ -361,7 +365,7 @@ def leave(parts, part, exposed, frame):
         exposed[after].before = before
 
 
-@numba.njit
+@part_of_kernel
 def wait_for(parts, part, frames, frame):
     """Wait until a part is up again."""
     frames[frame].next = NOBODY
@@ -373,7 +377,7 @@ def wait_for(parts, part, frames, frame):
     parts[part].waiters += 1
 
 
-@numba.njit
+@part_of_kernel
 def down_on_the_way(parts, steps, step):
     """The first part that is down between a caller and what it calls, or NOBODY."""
     for part in (steps[step].link, steps[step].broker):
@@ -382,21 +386,21 @@ def down_on_the_way(parts, steps, step):
     return NOBODY
 
 
-@numba.njit
+@part_of_kernel
 def profile_gap(now, amount, times, factors, flows, flow, period):
     """Time until the next arrival of a flow with a piecewise constant rate."""
     part = slice(flows[flow, 4], flows[flow, 4] + flows[flow, 5])
     return draws.profile_gap(now, amount, times[part], factors[part], period)
 
 
-@numba.njit
+@part_of_kernel
 def hold(frames, scope):
     """A process that may outlive the try on whose behalf it works needs that try's frame."""
     if scope != NOBODY:
         frames[scope].needed += 1
 
 
-@numba.njit
+@part_of_kernel
 def let_go(frames, free_frames, frames_free, scope):
     """It has ended; who needs the frame of a try last frees it."""
     if scope != NOBODY:
@@ -407,33 +411,26 @@ def let_go(frames, free_frames, frames_free, scope):
     return frames_free
 
 
-@numba.njit
-def discard(frames, exposed, free_frames, frames_free, frame):
+@part_of_kernel
+def discard(frames, free_frames, frames_free, frame):
     """Forget a frame that belongs to a visit which an outage has ended, and all up to the visit."""
-    visit = exposed[frame].visit
-    while True:
-        if frames[frame].state == TRIED:
-            trial = frames[frame].trial
-            frames[trial].needed -= 1
-            if frames[trial].needed == 0:
-                free_frames[frames_free] = trial
-                frames_free += 1
-        parent = frames[frame].parent
-        scope = frames[frame].scope
+    if frames[frame].state == GONE_TRYING:
+        frames_free = let_go(frames, free_frames, frames_free, frames[frame].trial)
+    while frames[frame].role != VISIT:
         free_frames[frames_free] = frame
         frames_free += 1
-        if frame == visit:
-            return let_go(frames, free_frames, frames_free, scope)
-        frame = parent
+        frame = frames[frame].parent
+    free_frames[frames_free] = frame
+    return let_go(frames, free_frames, frames_free + 1, frames[frame].scope)
 
 
-@numba.njit
+@part_of_kernel
 def message_of(frames, frame):
     """The frame of the message that a visit to its consumer belongs to."""
     return frames[frame].parent if frames[frame].role == VISIT else frame
 
 
-@numba.njit
+@part_of_kernel
 def vanish(by_step, frames, requests, frame, warmup):
     """Note that nobody will process this message."""
     counted = requests[frames[frame].request].position >= warmup
@@ -441,7 +438,7 @@ def vanish(by_step, frames, requests, frame, warmup):
     frames[frame].result = VANISHED
 
 
-@numba.njit
+@part_of_kernel
 def partition_of(partitions, log, logs, shares, chance):
     """The partition of a message's key, see the reference."""
     if log == NOBODY or logs[log].shares == 0:
@@ -456,7 +453,7 @@ def partition_of(partitions, log, logs, shares, chance):
     return low
 
 
-@numba.njit
+@part_of_kernel
 def next_with_room(groups, group, in_hand):
     """The next consumer in turn that may have one more message in hand; it is given one."""
     while True:
@@ -467,7 +464,7 @@ def next_with_room(groups, group, in_hand):
             return lane
 
 
-@numba.njit
+@part_of_kernel
 def overhead_ms(toll, seed, index):
     """What the callee's worker does for its proxy and its trace, see the reference."""
     if toll.sampled > 0.0 and (
@@ -477,15 +474,13 @@ def overhead_ms(toll, seed, index):
     return toll.work_ms
 
 
-@numba.njit
-def lost_ms(seed, stream, index, attempt, purpose, loss):
-    """What lost segments cost on one way, see the reference."""
-    return draws.retransmission_ms(
-        loss, draws.uniforms(seed, stream, index, attempt, purpose, 0)[0]
-    )
+@part_of_kernel
+def chance_of(seed, stream, index, attempt, purpose):
+    """The number in (0, 1) that decides on something."""
+    return draws.uniforms(seed, stream, index, attempt, purpose, 0)[0]
 
 
-@numba.njit
+@part_of_kernel
 def draw_now(d, values, seed, index, attempt):
     """A number from row `d` of the table of draws, as a caller's policy needs it."""
     if d.kind == draws.DETERMINISTIC:
@@ -493,7 +488,7 @@ def draw_now(d, values, seed, index, attempt):
     return draws.sample(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream, index, attempt, d.purpose)
 
 
-@numba.njit
+@part_of_kernel
 def comes_too_late(service, now, asked, deadline):
     """Load shedding at the head of the queue, see the reference."""
     standing = now - service.empty_ms > service.patient_ms
@@ -504,7 +499,7 @@ def comes_too_late(service, now, asked, deadline):
     return now - asked > (service.strict_ms if standing else service.patient_ms)
 
 
-@numba.njit
+@part_of_kernel
 def given_up(frames, requests, scope, request):
     """Whether what is committed in a scope (NOBODY: outside any attempt) is to be undone."""
     if scope == NOBODY:
@@ -512,13 +507,26 @@ def given_up(frames, requests, scope, request):
     return frames[scope].given_up != 0
 
 
-@numba.njit
+@part_of_kernel
 def in_window(started, now, window_from, window_to):
     """The part of the time from `started` to `now` that lies in the measured window."""
     return max(min(now, window_to) - max(started, window_from), 0.0)
 
 
-@numba.njit
+@part_of_kernel
+def look(number, series_places, series_done, resources, services, parts, so_far):
+    """Note who is busy, who waits (for what is down too), and what has been done so far."""
+    for i in range(series_places.shape[1]):
+        series_places[number, i, 0] = resources[i].users
+        series_places[number, i, 1] = resources[i].length
+        if i < services:
+            series_places[number, i, 1] += parts[i].waiters
+    for flow in range(len(so_far)):
+        for kind in range(3):
+            series_done[number, flow, kind] = so_far[flow, kind]
+
+
+@part_of_kernel
 def bin_of(ms):
     """The histogram bin of a time: the leading bits of its binary form, 128 bins an octave."""
     leading = np.float64(ms).view(np.int64) >> 45
@@ -533,12 +541,11 @@ def kernel(
     factors,  # the factors of profile parts
     steps,  # STEP_ROW
     children,  # numbers of child steps
-    fragile,  # None where nothing can go down
     outages,  # OUTAGE_ROW
     windows,  # (windows, 2): from, to
     outage_parts,  # the parts of all outages
     parts,  # PART: services, brokers, links
-    mishaps,  # None where nothing but the business fails, so that its parts are left out
+    mishaps,  # None where nothing but the business fails, so that the parts for it are left out
     policy_rows,  # POLICY
     edges,  # EDGE, of each policy
     groups,  # GROUP
@@ -575,7 +582,7 @@ def kernel(
     heap_keys,
     urgent,
     soon,
-    series_ms,  # how often to look, None: never
+    series_ms,  # how often to look, infinite: never
     series_places,  # (looks, resources, 2) busy and waiting
     series_done,  # (looks, flows, 3) arrived, answered well, answered badly so far
     so_far,  # (flows, 3) the same now
@@ -609,6 +616,7 @@ def kernel(
     frame = registers[G_FRAME]
     arriving = registers[G_ARRIVING]
     looks = registers[G_SERIES]
+    next_look = (looks + 1) * series_ms
     expired = registers[G_EXPIRED]
     resumed = frame >= 0
     pause_at = events + pause_after
@@ -635,21 +643,17 @@ def kernel(
                     soon_tail += 1
                 continue
         elif heap_size > 0:
-            if series_ms is not None:
+            if next_look <= heap_times[0]:
                 while (looks + 1) * series_ms <= heap_times[0] and (arrived > done or arriving > 0):
                     if looks == len(series_done):
                         status = SERIES_FULL
                         break
-                    for i in range(series_places.shape[1]):
-                        series_places[looks, i, 0] = resources[i].users
-                        series_places[looks, i, 1] = resources[i].length
-                        if fragile is not None and i < services:
-                            series_places[looks, i, 1] += parts[i].waiters
-                    series_done[looks] = so_far
+                    look(looks, series_places, series_done, resources, services, parts, so_far)
                     looks += 1
                 if status == SERIES_FULL:
                     frame = NOBODY
                     break
+                next_look = (looks + 1) * series_ms
             now = heap_times[0]
             frame = heap_keys[0] & (MAX_FRAMES - 1)
             heap_pop(heap_times, heap_keys, heap_size)
@@ -657,26 +661,18 @@ def kernel(
         else:
             break
 
-        if fragile is not None:
-            killed = frame >= KILL
-            frame &= KILL - 1
-            visit = exposed[frame].visit
-            if visit != NOBODY and exposed[visit].dead and not killed:  # nobody goes on with it
-                frames_free = discard(frames, exposed, free_frames, frames_free, frame)
-                continue
-
         if events > pause_at:
             status = PAUSED
-            if fragile is not None and killed:
-                frame += KILL
             break
-        state = frames[frame].state
-        if fragile is not None and killed:
+        if mishaps is not None and frame >= KILL:
+            frame -= KILL
             state = KILLED
+        else:
+            state = np.int64(frames[frame].state)
         while True:  # until this frame has to wait
             if frames_free < largest:  # there are no more requests under way than frames
                 status = FULL
-                if fragile is not None and state == KILLED:
+                if mishaps is not None and state == KILLED:
                     frame += KILL
                 else:
                     frames[frame].state = state
@@ -685,18 +681,18 @@ def kernel(
             wait = 0.0  # how long this frame pauses before it goes on with `state`
             step = frames[frame].step
             request = frames[frame].request
-            index = requests[request].index
-            attempt = 0 if mishaps is None else frames[frame].attempt
             drawn = -1  # the row of the table of draws from which `wait` is drawn
             share = 1.0  # of what is drawn
-            extra = 0.0  # on top of what is drawn
             stretch = 1.0  # times what is drawn
+            extra = 0.0  # on top of what is drawn
+            loss = 0.0  # the share of segments that are lost on this `way`
+            way = 0
 
             # Steps: workers, work, children
 
             if state == STEP:
                 service = steps[step].service
-                if fragile is not None and steps[step].apart:
+                if mishaps is not None and steps[step].apart:
                     if frames[frame].role != VISIT:
                         if parts[service].down == 0:
                             frames_free -= 1
@@ -706,12 +702,10 @@ def kernel(
                             frames[visit].request = request
                             frames[visit].role = VISIT
                             frames[visit].parent = frame
-                            frames[visit].attempt = attempt
+                            frames[visit].attempt = frames[frame].attempt
                             frames[visit].scope = frames[frame].scope
                             hold(frames, frames[frame].scope)
-                            exposed[visit].visit = visit
                             exposed[visit].inside = 0
-                            exposed[visit].dead = 0
                             requests[request].open += 1
                             urgent[urgent_tail & mask] = visit
                             urgent_tail += 1
@@ -759,7 +753,7 @@ def kernel(
                         and (heap_size == 0 or heap_times[0] > now)
                     ):  # nothing else happens at this instant: go on at once
                         resources[service].users += 1
-                        if fragile is not None:
+                        if mishaps is not None:
                             frames[frame].next = frame
                         state = GRANTED
                         continue
@@ -773,23 +767,22 @@ def kernel(
                         by_service[service].max_queue = resources[service].length
                     break
 
-            elif fragile is not None and state == VISIT_ENDED:
+            elif mishaps is not None and state == VISIT_ENDED:
                 caller = frames[frame].parent
                 result = frames[frame].result
                 free_frames[frames_free] = frame
                 frames_free += 1
                 frames_free = let_go(frames, free_frames, frames_free, frames[frame].scope)
-                visit = exposed[caller].visit
-                if visit != NOBODY and exposed[visit].dead:
-                    frames_free = discard(frames, exposed, free_frames, frames_free, caller)
-                    break
                 frame = caller
+                if frames[frame].state == GONE:
+                    state = GONE
+                    continue
                 if result == LOST and frames[frame].role != MESSAGE_STEP:
                     result = UNAVAILABLE
                 frames[frame].result = result
                 state = STEP_DONE
 
-            elif fragile is not None and state == REFUSED:
+            elif mishaps is not None and state == REFUSED:
                 part = frames[frame].pending
                 if parts[part].hangs and parts[part].down > 0:
                     frames[frame].state = REFUSED
@@ -802,7 +795,7 @@ def kernel(
                 service = steps[step].service
                 if steps[step].mode != MESSAGE:
                     resources[service].calls -= 1
-                if fragile is not None and steps[step].apart and not exposed[frame].inside:
+                if mishaps is not None and steps[step].apart and not exposed[frame].inside:
                     enter(parts, service, exposed, frame)
                 if requests[request].position >= warmup:
                     by_step[step].wait_ms += now - frames[frame].asked
@@ -847,7 +840,7 @@ def kernel(
                     state = CHILDREN
                     continue
                 if mishaps is not None and steps[step].toll != NOBODY:
-                    extra = overhead_ms(tolls[steps[step].toll], seed, index)
+                    extra = overhead_ms(tolls[steps[step].toll], seed, requests[request].index)
                 drawn = DRAWS * step + D_WORK
                 state = WORKED
 
@@ -857,18 +850,18 @@ def kernel(
                     frames[frame].started, now, window_from, window_to
                 )
                 stream = steps[step].stream
+                index = requests[request].index
+                attempt = 0 if mishaps is None else frames[frame].attempt
                 if (
                     mishaps is not None
                     and steps[step].errors > 0.0
-                    and draws.uniforms(seed, stream, index, attempt, draws.ERRORS, 0)[0]
-                    < steps[step].errors
+                    and chance_of(seed, stream, index, attempt, draws.ERRORS) < steps[step].errors
                 ):
                     frames[frame].result = UNAVAILABLE
                     state = SERVED
                 elif (
                     steps[step].fails > 0.0
-                    and draws.uniforms(seed, stream, index, attempt, draws.FAILS, 0)[0]
-                    < steps[step].fails
+                    and chance_of(seed, stream, index, attempt, draws.FAILS) < steps[step].fails
                 ):
                     frames[frame].result = FAILED
                     state = SERVED
@@ -886,10 +879,8 @@ def kernel(
                         frames[undo].request = request
                         frames[undo].role = UNDOING
                         if mishaps is not None:
-                            frames[undo].attempt = attempt
+                            frames[undo].attempt = frames[frame].attempt
                         frames[undo].next = NOBODY
-                        if fragile is not None:
-                            exposed[undo].visit = NOBODY
                         scope = NOBODY if mishaps is None else frames[frame].scope
                         if given_up(frames, requests, scope, request):
                             requests[request].open += 1
@@ -925,13 +916,10 @@ def kernel(
                         frames[branch].request = request
                         frames[branch].role = BRANCH
                         frames[branch].parent = frame
-                        if fragile is not None:
-                            exposed[branch].visit = NOBODY
                         if mishaps is not None:
-                            frames[branch].attempt = attempt
+                            frames[branch].attempt = frames[frame].attempt
                             frames[branch].scope = frames[frame].scope
-                            if fragile is not None:
-                                hold(frames, frames[frame].scope)
+                            hold(frames, frames[frame].scope)
                             requests[request].open += 1
                         urgent[urgent_tail & mask] = branch
                         urgent_tail += 1
@@ -946,13 +934,11 @@ def kernel(
                     frames[child].role = SEQUENCE
                     frames[child].parent = frame
                     if mishaps is not None:
-                        frames[child].attempt = attempt
+                        frames[child].attempt = frames[frame].attempt
                         frames[child].scope = frames[frame].scope
-                    frames[frame].child += 1
-                    if fragile is not None:
-                        exposed[child].visit = exposed[frame].visit
-                        exposed[frame].inner = child
+                        frames[frame].inner = child
                         frames[frame].state = CALLING
+                    frames[frame].child += 1
                     state = ASK if steps[frames[child].step].policy == NOBODY else CALL
                     frame = child
 
@@ -982,7 +968,7 @@ def kernel(
 
             elif state == STEP_DONE:
                 role = frames[frame].role
-                if fragile is not None and role == VISIT:
+                if mishaps is not None and role == VISIT:
                     leave(parts, steps[step].service, exposed, frame)
                     frames[frame].state = VISIT_ENDED
                     soon[soon_tail & mask] = frame
@@ -990,25 +976,22 @@ def kernel(
                     state = ENDED
                 elif role == SEQUENCE or role == BRANCH or role == ATTEMPT:
                     state = ANSWERED
-                    if fragile is not None:
+                    wait = frames[frame].half
+                    if mishaps is not None:
                         part = steps[step].link
                         if part != NOBODY and parts[part].down > 0:
                             by_step[step].lost += requests[request].position >= warmup
                             frames[frame].pending = part
                             state = UNREACHED
                             continue
-                    wait = frames[frame].half
-                    if mishaps is not None and steps[step].loss > 0.0:
-                        extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_BACK,
-                                        steps[step].loss)  # fmt: skip
+                        loss, way = steps[step].loss, draws.LOSS_BACK
                 else:
                     result = frames[frame].result
                     if role == ANSWER:
                         if result != OK and result != REJECTED:
                             result = FAILED
                         requests[request].reply = result
-                        if series_ms is not None:
-                            so_far[requests[request].flow, 1 if result == OK else 2] += 1
+                        so_far[requests[request].flow, 1 if result == OK else 2] += 1
                         requests[request].replied = now
                     else:
                         if mishaps is not None and result > FAILED and result != VANISHED:
@@ -1048,8 +1031,6 @@ def kernel(
                                 frames[back].attempt = 0
                                 frames[back].parent = frames[frame].parent
                                 frames[back].half = frames[frame].half
-                                if fragile is not None:
-                                    exposed[back].visit = NOBODY
                                 urgent[urgent_tail & mask] = back
                                 urgent_tail += 1
                         if mishaps is not None and result == VANISHED:
@@ -1081,9 +1062,7 @@ def kernel(
                         message = free_frames[frames_free]
                         frames[message].step = step
                         frames[message].request = request
-                        frames[message].attempt = attempt
-                        if fragile is not None:
-                            exposed[message].visit = NOBODY
+                        frames[message].attempt = frames[frame].attempt
                         requests[request].open += 1
                         urgent[urgent_tail & mask] = message
                         urgent_tail += 1
@@ -1097,39 +1076,34 @@ def kernel(
                         frames[message].role = MESSAGE_STEP
                         frames[message].parent = NOBODY
                         frames[message].scope = NOBODY
-                        frames[message].trial = attempt
+                        frames[message].trial = frames[frame].attempt
                         frames[message].tries = 0
                         frames[message].done = 0
                         state = HEARD
                         continue
-                if fragile is not None:
+                drawn = DRAWS * step + D_NETWORK
+                share = 0.5
+                if mishaps is not None:
                     part = down_on_the_way(parts, steps, step)
                     if part != NOBODY:
                         by_step[step].lost += requests[request].position >= warmup
                         frames[frame].pending = part
                         state = UNREACHED
                         continue
-                drawn = DRAWS * step + D_NETWORK
-                share = 0.5
-                if mishaps is not None and steps[step].loss > 0.0:
-                    extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_THERE,
-                                    steps[step].loss)  # fmt: skip
-                if mishaps is not None and steps[step].toll != NOBODY:
-                    toll = tolls[steps[step].toll]
-                    toll_ms = toll.hop_ms
-                    if (
-                        toll.fresh > 0.0
-                        and draws.uniforms(
-                            seed, steps[step].stream, index, attempt, draws.HANDSHAKE, 0
-                        )[0]
-                        < toll.fresh
-                    ):
-                        stretch = 1 + 2 * toll.round_trips
-                        toll_ms += toll.handshake_ms
-                    extra += toll_ms
+                    loss, way = steps[step].loss, draws.LOSS_THERE
+                    if steps[step].toll != NOBODY:
+                        toll = tolls[steps[step].toll]
+                        extra = toll.hop_ms
+                        if (
+                            toll.fresh > 0.0
+                            and chance_of(seed, steps[step].stream, requests[request].index,
+                                          frames[frame].attempt, draws.HANDSHAKE) < toll.fresh
+                        ):  # fmt: skip
+                            stretch = 1 + 2 * toll.round_trips
+                            extra += toll.handshake_ms
                 state = PUBLISHED if steps[step].mode == MESSAGE else STEP
 
-            elif fragile is not None and state == UNREACHED:
+            elif mishaps is not None and state == UNREACHED:
                 part = frames[frame].pending
                 if parts[part].hangs and parts[part].down > 0:
                     frames[frame].state = UNREACHED
@@ -1156,21 +1130,18 @@ def kernel(
                 if mishaps is not None:
                     if steps[step].log != NOBODY:
                         frames[message].state = STORED
-                    frames[message].attempt = attempt
+                    frames[message].attempt = frames[frame].attempt
                     frames[message].scope = NOBODY
-                    frames[message].trial = attempt
+                    frames[message].trial = frames[frame].attempt
                     frames[message].tries = 0
                     frames[message].done = 0
-                if fragile is not None:
-                    exposed[message].visit = NOBODY
                 requests[request].open += 1
                 urgent[urgent_tail & mask] = message
                 urgent_tail += 1
                 frames[frame].result = OK
                 wait = frames[frame].half
-                if mishaps is not None and steps[step].loss > 0.0:
-                    extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_BACK,
-                                    steps[step].loss)  # fmt: skip
+                if mishaps is not None:
+                    loss, way = steps[step].loss, draws.LOSS_BACK
                 state = ANSWERED
 
             elif state == ANSWERED:
@@ -1207,7 +1178,7 @@ def kernel(
                         frames[parent].result = result
                 free_frames[frames_free] = frame
                 frames_free += 1
-                if fragile is not None:
+                if mishaps is not None:
                     frames_free = let_go(frames, free_frames, frames_free, frames[frame].scope)
                 frames[parent].pending -= 1
                 if frames[parent].pending == 0:
@@ -1216,7 +1187,7 @@ def kernel(
                 break
 
             elif state == DELIVER:
-                if fragile is not None:
+                if mishaps is not None:
                     part = steps[step].broker
                     if steps[step].log != NOBODY and logs[steps[step].log].mirrored:
                         part = NOBODY
@@ -1226,11 +1197,9 @@ def kernel(
                         frames[frame].state = DELIVER
                         wait_for(parts, part, frames, frame)
                         break
+                    loss, way = steps[step].delivery_loss, draws.LOSS_DELIVERY
                 drawn = DRAWS * step + D_DELIVERY
                 share = 0.5
-                if mishaps is not None and steps[step].delivery_loss > 0.0:
-                    extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_DELIVERY,
-                                    steps[step].delivery_loss)  # fmt: skip
                 state = DELIVERED
 
             elif state == DELIVERED:
@@ -1242,14 +1211,11 @@ def kernel(
                     if mishaps is not None and groups[group].prefetch > 0:
                         lane = np.int64(frames[frame].parent)
                     else:
+                        attempt = 0 if mishaps is None else frames[frame].attempt
+                        chance = chance_of(seed, steps[step].stream, requests[request].index,
+                                           attempt, draws.PARTITION)  # fmt: skip
                         partition = partition_of(
-                            steps[step].partitions,
-                            steps[step].log,
-                            logs,
-                            shares,
-                            draws.uniforms(
-                                seed, steps[step].stream, index, attempt, draws.PARTITION, 0
-                            )[0],
+                            steps[step].partitions, steps[step].log, logs, shares, chance
                         )
                         lane = services + groups[group].first_lane + partition % groups[group].lanes
                         frames[frame].parent = lane
@@ -1280,20 +1246,18 @@ def kernel(
 
                 elif state == TOSS:
                     part = steps[step].link
-                    if fragile is not None and part != NOBODY and parts[part].down > 0:
+                    if part != NOBODY and parts[part].down > 0:
                         vanish(by_step, frames, requests, frame, warmup)
                         state = STEP_DONE
                         continue
                     drawn = DRAWS * step + D_NETWORK
                     share = 0.5
-                    if steps[step].loss > 0.0:
-                        extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_THERE,
-                                        steps[step].loss)  # fmt: skip
+                    loss, way = steps[step].loss, draws.LOSS_THERE
                     state = TOSSED
 
                 elif state == TOSSED:
                     part = steps[step].broker
-                    if fragile is not None and part != NOBODY and parts[part].down > 0:
+                    if part != NOBODY and parts[part].down > 0:
                         vanish(by_step, frames, requests, frame, warmup)
                         state = STEP_DONE
                         continue
@@ -1340,8 +1304,6 @@ def kernel(
                         frames[other].attempt = frames[first].attempt
                         frames[other].state = SEND if sends else LINGER
                         frames[other].trial = first if sends else outboxes[outbox].opened
-                        if fragile is not None:
-                            exposed[other].visit = NOBODY
                         if sends:
                             outboxes[outbox].length = 0
                             outboxes[outbox].opened += 1
@@ -1363,17 +1325,14 @@ def kernel(
                     break
 
                 elif state == SEND:
-                    if fragile is not None:
-                        part = down_on_the_way(parts, steps, step)
-                        if part != NOBODY:
-                            frames[frame].state = SEND
-                            wait_for(parts, part, frames, frame)
-                            break
+                    part = down_on_the_way(parts, steps, step)
+                    if part != NOBODY:
+                        frames[frame].state = SEND
+                        wait_for(parts, part, frames, frame)
+                        break
                     drawn = DRAWS * step + D_NETWORK
                     share = 0.5
-                    if steps[step].loss > 0.0:
-                        extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_THERE,
-                                        steps[step].loss)  # fmt: skip
+                    loss, way = steps[step].loss, draws.LOSS_THERE
                     state = SENT
 
                 elif state == SENT:
@@ -1399,16 +1358,12 @@ def kernel(
                         frames[message].trial = frames[posted].attempt
                         frames[message].tries = 0
                         frames[message].done = 0
-                        if fragile is not None:
-                            exposed[message].visit = NOBODY
                         requests[frames[posted].request].open += 1
                         urgent[urgent_tail & mask] = message
                         urgent_tail += 1
                         posted = frames[posted].next
                     wait = frames[frame].half
-                    if steps[step].loss > 0.0:
-                        extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_BACK,
-                                        steps[step].loss)  # fmt: skip
+                    loss, way = steps[step].loss, draws.LOSS_BACK
                     state = SENT_BACK
 
                 elif state == SENT_BACK:
@@ -1438,7 +1393,7 @@ def kernel(
                     state = LOGGED
                     if logs[steps[step].log].acks != ALL_ACKS:
                         part = steps[step].broker
-                        if fragile is not None and part != NOBODY:
+                        if part != NOBODY:
                             frames[frame].pending = parts[part].falls
                         drawn = DRAWS * step + D_REPLICATION
 
@@ -1446,8 +1401,7 @@ def kernel(
                     log = steps[step].log
                     part = steps[step].broker
                     if (
-                        fragile is not None
-                        and part != NOBODY
+                        part != NOBODY
                         and logs[log].acks != ALL_ACKS
                         and parts[part].falls != frames[frame].pending
                     ):
@@ -1459,19 +1413,16 @@ def kernel(
 
                 elif state == MIRROR:
                     log = steps[step].log
-                    if fragile is not None:
-                        part = steps[step].broker
-                        if part == NOBODY or parts[part].down == 0:
-                            part = logs[log].mirror_link
-                        if part != NOBODY and parts[part].down > 0:
-                            frames[frame].state = MIRROR
-                            wait_for(parts, part, frames, frame)
-                            break
+                    part = steps[step].broker
+                    if part == NOBODY or parts[part].down == 0:
+                        part = logs[log].mirror_link
+                    if part != NOBODY and parts[part].down > 0:
+                        frames[frame].state = MIRROR
+                        wait_for(parts, part, frames, frame)
+                        break
                     drawn = DRAWS * step + D_MIRROR
                     share = 0.5
-                    if logs[log].mirror_loss > 0.0:
-                        extra = lost_ms(seed, steps[step].stream, index, attempt, draws.LOSS_MIRROR,
-                                        logs[log].mirror_loss)  # fmt: skip
+                    loss, way = logs[log].mirror_loss, draws.LOSS_MIRROR
                     state = MIRRORED
 
                 elif state == MIRRORED:
@@ -1517,7 +1468,7 @@ def kernel(
 
             # Outages
 
-            elif fragile is not None and OUTAGE <= state <= HUNG:
+            elif mishaps is not None and OUTAGE <= state <= GONE_TRYING:
                 if state == OUTAGE:
                     outage = outages[step]
                     turn = frames[frame].pending
@@ -1598,8 +1549,10 @@ def kernel(
                     leave(parts, service, exposed, frame)
                     inner = frame
                     while frames[inner].state == CALLING:
-                        inner = exposed[inner].inner
+                        inner = frames[inner].inner
+                    waits = False
                     if frames[inner].state == TRIED:
+                        frames[inner].state = GONE_TRYING
                         trial = frames[inner].trial
                         frames[trial].given_up = 1
                         commit = frames[trial].first_commit
@@ -1609,10 +1562,12 @@ def kernel(
                             urgent[urgent_tail & mask] = commit
                             urgent_tail += 1
                             commit = frames[commit].next
+                    else:
+                        waits = frames[frame].state == GRANTED
+                        frames[inner].state = GONE
                     caller = frames[frame].parent
-                    exposed[frame].dead = 1
                     if not resources[service].unlimited:
-                        if frames[frame].state == GRANTED and steps[step].mode != MESSAGE:
+                        if waits and steps[step].mode != MESSAGE:
                             resources[service].calls -= 1
                         if frames[frame].next == frame:  # it has a worker
                             resources[service].users -= 1
@@ -1635,11 +1590,10 @@ def kernel(
                     frames[frame].parent = caller
                     frames[frame].result = LOST
                     frames[frame].scope = NOBODY
-                    exposed[frame].visit = NOBODY
                     exposed[frame].inside = 0
                     state = HUNG
 
-                else:  # HUNG
+                elif state == HUNG:
                     service = steps[step].service
                     if (
                         steps[step].mode != MESSAGE
@@ -1653,6 +1607,10 @@ def kernel(
                     soon[soon_tail & mask] = frame
                     soon_tail += 1
                     state = ENDED
+
+                else:  # GONE or GONE_TRYING: nobody goes on with it
+                    frames_free = discard(frames, free_frames, frames_free, frame)
+                    break
 
             # Policies
 
@@ -1670,14 +1628,13 @@ def kernel(
                     policy = policy_rows[number]
                     scope = frames[frame].scope
                     deadline = np.inf if scope == NOBODY else frames[scope].deadline
-                    tried = draws.again(attempt, frames[frame].tries)
+                    index = requests[request].index
+                    tried = draws.again(frames[frame].attempt, frames[frame].tries)
                     limit_ms = draw_now(table[DRAWS * step + D_LIMIT], values, seed, index, tried)
                     ends = min(now + limit_ms, deadline)
                     chance = 0.0
                     if policy.throttle > 0.0:
-                        chance = draws.uniforms(
-                            seed, steps[step].stream, index, tried, draws.THROTTLE, 0
-                        )[0]
+                        chance = chance_of(seed, steps[step].stream, index, tried, draws.THROTTLE)
                     if policies.lets_through(edges[number], policy, now, chance):
                         frames_free -= 1
                         trial = free_frames[frames_free]
@@ -1695,8 +1652,6 @@ def kernel(
                         frames[trial].given_up = 0
                         frames[trial].first_commit = NOBODY
                         frames[trial].timer = NOBODY
-                        if fragile is not None:
-                            exposed[trial].visit = NOBODY
                         requests[request].open += 1
                         urgent[urgent_tail & mask] = trial
                         urgent_tail += 1
@@ -1705,8 +1660,6 @@ def kernel(
                             timer = free_frames[frames_free]
                             frames[timer].state = TIME_UP
                             frames[timer].parent = trial
-                            if fragile is not None:
-                                exposed[timer].visit = NOBODY
                             frames[trial].timer = timer
                             due = now + max(ends - now, 0.0)
                             if due > now:
@@ -1762,7 +1715,7 @@ def kernel(
                     number = steps[step].policy
                     policy = policy_rows[number]
                     result = frames[frame].result
-                    tried = draws.again(attempt, frames[frame].tries)
+                    tried = draws.again(frames[frame].attempt, frames[frame].tries)
                     frames[frame].tries += 1
                     if requests[request].position >= warmup:
                         by_step[step].tried += 1
@@ -1775,13 +1728,11 @@ def kernel(
                         pause = 0.0
                         chance = 0.0
                         if policy.backoff == DRAWN:
-                            pause = draw_now(
-                                table[DRAWS * step + D_PAUSE], values, seed, index, tried
-                            )
+                            pause = draw_now(table[DRAWS * step + D_PAUSE], values, seed,
+                                             requests[request].index, tried)  # fmt: skip
                         elif policy.backoff > DRAWN:
-                            chance = draws.uniforms(
-                                seed, steps[step].stream, index, tried, draws.BACKOFF, 0
-                            )[0]
+                            chance = chance_of(seed, steps[step].stream, requests[request].index,
+                                               tried, draws.BACKOFF)  # fmt: skip
                         wait = policies.pause_ms(
                             policy, frames[frame].tries, frames[frame].paused, chance, pause
                         )
@@ -1811,11 +1762,8 @@ def kernel(
                         break
                     frame = caller
                     state = TRIED
-                    if fragile is not None:
-                        visit = exposed[frame].visit
-                        if visit != NOBODY and exposed[visit].dead:
-                            frames_free = discard(frames, exposed, free_frames, frames_free, frame)
-                            break
+                    if frames[frame].state == GONE_TRYING:
+                        state = GONE_TRYING
 
                 elif state == TIME_UP:
                     trial = frames[frame].parent
@@ -1978,8 +1926,7 @@ def kernel(
                         requests[request].arrived = now
                         indices[flow] += 1
                         arrived += 1
-                        if series_ms is not None:
-                            so_far[flow, 0] += 1
+                        so_far[flow, 0] += 1
                         frames_free -= 1
                         root = free_frames[frames_free]
                         frames[root].state = (
@@ -1991,8 +1938,6 @@ def kernel(
                         if mishaps is not None:
                             frames[root].attempt = 0
                             frames[root].scope = NOBODY
-                        if fragile is not None:
-                            exposed[root].visit = NOBODY
                         urgent[urgent_tail & mask] = root
                         urgent_tail += 1
                     if status == CROWDED:
@@ -2008,7 +1953,6 @@ def kernel(
                     wait = max(times[flows[flow, 4] + turns[flow]] - now, 0.0)
                 else:
                     drawn = flows[flow, 3]
-                    index = turns[flow]
 
             # Time and chance
 
@@ -2018,6 +1962,13 @@ def kernel(
                     wait = d.p0
                 else:
                     place = d.ahead
+                    attempt = 0
+                    if state == ARRIVE:
+                        index = turns[step]
+                    else:
+                        index = requests[request].index
+                        if mishaps is not None:
+                            attempt = frames[frame].attempt
                     block = index >> AHEAD_BITS if attempt == 0 else -2
                     if place >= 0 and block > blocks[place]:
                         draw_ahead(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream, d.purpose,
@@ -2028,21 +1979,27 @@ def kernel(
                     else:
                         wait = draws.sample(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream,
                                             index, attempt, d.purpose)  # fmt: skip
-                wait *= share
                 if share != 1.0:
+                    wait *= share
                     frames[frame].half = wait
+                    if mishaps is not None and stretch != 1.0:
+                        wait *= stretch
                 if state == ARRIVE and flows[step, 1] == PROFILE:
                     wait = profile_gap(now, wait, times, factors, flows, step, periods[step])
             if mishaps is not None:
-                wait *= stretch
-                wait += extra
+                if loss > 0.0:
+                    chance = chance_of(seed, steps[step].stream, requests[request].index,
+                                       frames[frame].attempt, way)  # fmt: skip
+                    extra += draws.retransmission_ms(loss, chance)
+                if extra > 0.0:
+                    wait += extra
             if wait == np.inf:
                 arriving -= state == ARRIVE
                 break
             if (
                 wait > 0.0
                 or state == ARRIVE
-                or (fragile is not None and (state == FALL or state == RISE))
+                or (mishaps is not None and (state == FALL or state == RISE))
             ):
                 frames[frame].state = state
                 if now + wait > now:
@@ -2246,7 +2203,6 @@ def tables(plan: Plan):
         np.array(factors, float),
         steps,
         np.array(children, u4),
-        True if plan.outages else None,
         outages,
         np.array(windows, float).reshape(-1, 2),
         np.array(outage_parts, u4),
@@ -2377,7 +2333,7 @@ def run(
     ]
     looks = 1024 if series_ms else 0
     series: list[Any] = [
-        None if series_ms is None else float(series_ms),
+        float(series_ms or np.inf),
         np.zeros((looks, len(plan.services) + plan.lanes + len(plan.groups), 2), np.int64),
         np.zeros((looks, len(flows), 3), np.int64),
         np.zeros((len(flows), 3), np.int64),
@@ -2445,7 +2401,6 @@ def _pools(capacity, fragile):
         np.zeros(8 * capacity, u4),
         np.zeros(8 * capacity, u4),
     ]
-    pools[1]["visit"] = NOBODY
     return pools
 
 

@@ -543,7 +543,10 @@ def _toll_plan(mesh, flow_name):
         }
     if telemetry := mesh.telemetry:
         said |= {"span_ms": telemetry.span_ms, "sampled": telemetry.sampling}
-    return TollPlan(**said, trace=stream(flow_name))
+    toll = TollPlan(**said, trace=stream(flow_name))
+    shakes_hands = toll.fresh and (toll.round_trips or toll.handshake_ms)
+    traces = toll.sampled and toll.span_ms
+    return toll if toll.hop_ms or toll.work_ms or shakes_hands or traces else None
 
 
 def _outage_plans(system, parts, groups):

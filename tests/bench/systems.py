@@ -25,9 +25,13 @@ def shop() -> System:
 
 
 def idle() -> System:
-    """The running example under a mesh whose proxies take no time: every mechanism is compiled in."""
-    free = {"proxy": {"hop_ms": 0, "cpu_ms": 0}}
-    return System.model_validate(System.load("shop").to_dict() | {"mesh": free})
+    """The running example beside a service that nobody calls and that sheds load: the kernel with
+    every mechanism compiled in runs, and none is used.
+    """
+    shop = System.load("shop").to_dict()
+    here = next(iter(shop["infrastructures"]))
+    spare = {"infrastructure": here, "workers": 1, "sheds_late": True}
+    return System.model_validate(shop | {"services": {**shop["services"], "spare": spare}})
 
 
 def everything() -> System:
