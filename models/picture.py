@@ -1,7 +1,7 @@
 """The road of a system as a picture: a column a stage, where services run, how long a request takes.
 
-Each column is an SVG of its own, so that a page can set them side by side or, on a phone, one below
-the other; `row` makes one picture of them. Colours are those of the light scheme.
+Each column is two SVGs, so that a page can set them side by side or, on a phone, one below the
+other; `row` makes one picture of them. Colours are those of the light scheme.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,35 +31,43 @@ class Milestone:
     times: Mapping[str, tuple[float, str]]
 
 
-def columns(milestones: Sequence[Milestone], flow: str) -> list[str]:
-    """An SVG for each stage, all of one size."""
-    boxes = [_places(each.system, flow) for each in milestones]
-    bars = TOP + max(sum(map(_height, frames.values())) for frames in boxes)
-    longest = max(
-        (mean for each in milestones for mean, _ in each.times.values() if isfinite(mean)),
-        default=1,
-    )
-    size = COLUMN + 8, bars + BARS * len(MEASURES) + 6
+@dataclass(frozen=True)
+class Part:
+    """A piece of the picture, a column wide: what it says, its height in pixels, what is drawn."""
+
+    title: str
+    high: int
+    inside: str
+
+    @property
+    def svg(self) -> str:
+        return _svg((COLUMN + 8, self.high), self.title, self.inside)
+
+
+def columns(milestones: Sequence[Milestone], flow: str) -> list[tuple[Part, Part]]:
+    """For each stage where the services of a flow run, and beneath it the bars of its times."""
+    means = [mean for each in milestones for mean, _ in each.times.values() if isfinite(mean)]
+    longest = max(means, default=0.0) or 1.0
     return [
-        _svg(size, describe(each), _column(each, frames, flow, bars, longest or 1.0))
-        for each, frames in zip(milestones, boxes, strict=True)
+        (_boxes(each, _places(each.system, flow), flow), _bars(each, longest)) for each in milestones
     ]
 
 
-def row(parts: Sequence[str], title: str, below: str) -> str:
-    """The columns in one SVG, with what outlines mean and a line `below`."""
-    high = int(parts[0].partition('viewBox="-4 0 ')[2].split()[1].rstrip('"'))
-    inside = [
-        f'<g transform="translate({place * (COLUMN + BETWEEN)} 0)">'
-        f"{part.partition('>')[2].removesuffix('</svg>')}</g>"
-        for place, part in enumerate(parts)
-    ]
+def row(found: Sequence[tuple[Part, Part]], title: str, below: str) -> str:
+    """The columns side by side in one SVG, with what outlines mean and a line `below`."""
+    top, bars = (max(pair[part].high for pair in found) for part in (0, 1))
+    inside = []
+    for place, (boxes, times) in enumerate(found):
+        for part, y in ((boxes, 0), (times, top)):
+            x = place * (COLUMN + BETWEEN)
+            inside.append(f'<g transform="translate({x} {y})">{part.inside}</g>')
+    high = top + bars
     for place, (way, words) in enumerate(WAYS.items()):
         x = place * (COLUMN + BETWEEN)
         inside.append(_box(x, high + 6, 26, 16, way) + _text(x + 34, high + 18, words))
     inside.append(_text(0, high + 44, below))
-    wide = len(parts) * (COLUMN + BETWEEN) - BETWEEN + 8
-    return _svg((max(wide, 2 * COLUMN + BETWEEN + 8), high + 54), title, "\n".join(inside))
+    wide = max(2, len(found)) * (COLUMN + BETWEEN) - BETWEEN + 8
+    return _svg((wide, high + 54), title, "\n".join(inside))
 
 
 def describe(each: Milestone) -> str:
@@ -75,18 +83,22 @@ def _svg(size: tuple[int, int], title: str, inside: str) -> str:
     )
 
 
-def _column(
-    each: Milestone, frames: dict[str, dict[str, str]], flow: str, y_bars: int, longest: float
-) -> str:
+def _boxes(each: Milestone, frames: dict[str, dict[str, str]], flow: str) -> Part:
+    counted = _counted(each.system, flow, len(frames))
     parts = [
         _text(0, 22, each.stage.capitalize(), charts.COLOUR[each.stage], 19, 650),
-        _text(0, 44, _counted(each.system, flow, len(frames))),
+        _text(0, 44, counted),
     ]
     y = TOP
     for label, chips in frames.items():
         parts.append(_frame(y, label, chips))
         y += _height(chips)
-    y = y_bars + 26
+    return Part(f"{each.stage}: {counted}", y, "\n".join(parts))
+
+
+def _bars(each: Milestone, longest: float) -> Part:
+    parts = []
+    y = 20
     for name, words in MEASURES.items():
         mean, shown = each.times[name]
         long = BAR * mean / longest if isfinite(mean) else 0.0
@@ -97,7 +109,7 @@ def _column(
         )
         parts.append(_text(round(long) + 8, y + 20, shown, charts.INK_COLOUR, 13.5, 600))
         y += BARS
-    return "\n".join(parts)
+    return Part(describe(each), y, "\n".join(parts))
 
 
 def _places(system: System, flow: str) -> dict[str, dict[str, str]]:
@@ -130,9 +142,9 @@ def _frame(y: int, label: str, chips: dict[str, str]) -> str:
     for place, (service, mode) in enumerate(chips.items()):
         left = APART + place % 2 * (CHIP + APART)
         top = y + LABEL + place // 2 * (HIGH + APART)
-        name = fitted(service, CHIP - 14, 14, bold=True)
+        name = fitted(service, CHIP - 14, 13, bold=True)
         parts.append(_box(left, top, CHIP, HIGH, mode))
-        parts.append(_text(left + 10, top + 19, name, charts.INK_COLOUR, 14, 600))
+        parts.append(_text(left + 10, top + 19, name, charts.INK_COLOUR, 13, 600))
     return "\n".join(parts)
 
 

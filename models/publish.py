@@ -148,7 +148,7 @@ def milestones(key: str, found: Sequence[picture.Milestone], flow: str, *, alt: 
         for each in found
         for name, words in picture.MEASURES.items()
     ]
-    svg = charts.themed("".join(parts))
+    svg = charts.themed("".join(part.svg for column in parts for part in column))
     record: dict[str, Any] = {
         "kind": "chart",
         "key": _checked(key),

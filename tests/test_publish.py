@@ -143,7 +143,7 @@ def test_milestones_are_one_figure_of_several_pictures(shown):
     found = [picture.Milestone(stage, stages.at(shop, stage), times) for stage in stages.ROAD]
     publish.milestones("road", found, "place_order", alt="Three stages.")
     html = shown[0]["text/html"]
-    assert html.count("<svg") == 3 and html.count("41.7 ms") == 6  # drawn, and in the title
+    assert html.count("<svg") == 6 and html.count("41.7 ms") == 6  # drawn, and in the title
     assert "var(--stage-separated" in html and 'width="0.0"' in html
     assert html.count("stroke-dasharray") == 2 * 5  # the five that messages reach, twice
     rows = read(shown)["charts"]["road"]["tables"][0]["rows"]
@@ -161,5 +161,5 @@ def test_long_names_are_cut_in_the_picture():
     }
     times = dict.fromkeys(picture.MEASURES, (0.0, "0 ms"))
     milestone = picture.Milestone("synchronous", System.model_validate(data), times)
-    (svg,) = picture.columns([milestone], "ask")
-    assert "…" in svg and "recommendations-of-the-week" not in svg
+    ((boxes, _),) = picture.columns([milestone], "ask")
+    assert "…" in boxes.svg and "recommendations-of-the-week" not in boxes.svg
