@@ -26,10 +26,9 @@ EXTRAS = {"book": "the book", "lab": "reading notebooks", "test": "tests"}
 
 def records(app: Sphinx) -> dict[tuple[str, str], dict[str, Any]]:
     """(kind, key) -> what a notebook would have published under that name."""
-    folder = Path(app.srcdir)
     notebooks = sorted(name for name in app.env.found_docs if name.startswith("notebooks/"))
-    inside = {name: papermill.inspect_notebook(str(folder / f"{name}.ipynb")) for name in notebooks}
-    bench = json.loads((folder / "book" / "benchmarks.json").read_text("utf-8"))
+    inside = {name: used(app, name) for name in notebooks}
+    bench = json.loads((Path(app.srcdir) / "book" / "benchmarks.json").read_text("utf-8"))
     now = experiment.fingerprint(Path(models.__file__).parent / "engine")
     met = [row["met"] for row in bench["targets"]]
     values = {
@@ -94,16 +93,27 @@ def versions() -> list[dict]:
     return [{"Package": name, "Version": version(name), "For": use} for name, use in found.items()]
 
 
+def used(app: Sphinx, name: str) -> dict:
+    """The parameters of a notebook, with the values that this build gave them."""
+    parameters = papermill.inspect_notebook(str(Path(app.srcdir) / f"{name}.ipynb"))
+    for key, value in executed(app, name).metadata.papermill.parameters.items():
+        parameters[key]["default"] = repr(value)
+    return parameters
+
+
+def executed(app: Sphinx, name: str) -> nbformat.NotebookNode:
+    return nbformat.read(execution.folder(app) / f"{Path(name).name}.ipynb", as_version=4)
+
+
 def ran(app: Sphinx, name: str, parameters: dict) -> dict:
     """How a notebook was run in this very build."""
-    done = nbformat.read(execution.folder(app) / f"{Path(name).name}.ipynb", as_version=4)
     given = {key: parameter["default"] for key, parameter in parameters.items()}
     return {
         "Notebook": Path(name).name,
         "Seed": given.get("seed", "none"),
         "Runs": given.get("replications") or given.get("simulated_futures", ""),
         "Requests a run": given.get("requests", "").replace("_", ","),
-        "Run time (s)": done.metadata.papermill.duration,
+        "Run time (s)": executed(app, name).metadata.papermill.duration,
     }
 
 
