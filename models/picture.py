@@ -49,7 +49,8 @@ def columns(milestones: Sequence[Milestone], flow: str) -> list[tuple[Part, Part
     means = [mean for each in milestones for mean, _ in each.times.values() if isfinite(mean)]
     longest = max(means, default=0.0) or 1.0
     return [
-        (_boxes(each, _places(each.system, flow), flow), _bars(each, longest)) for each in milestones
+        (_boxes(each, _places(each.system, flow), flow), _bars(each, longest))
+        for each in milestones
     ]
 
 
