@@ -43,7 +43,7 @@ BOMBS = {
     "wide laughs": ("\n".join(laughs(3, 3000)), "aliases followed; expected fewer"),
     "names": (
         f"name: &a {'x' * 90_000}\nassumed: [{', '.join(['*a'] * 900_000)}]",
-        "infrastructures: nothing was found",
+        "assumed: more than 50,000,000 characters were found, aliases followed",
     ),
     "steps": (
         "x: &s0 {service: a}\n"
