@@ -68,7 +68,7 @@ def number(
             decimals = 0
         else:
             decimals = _decimals(value, digits)
-        shown = f"{value:,.{decimals}f}".replace("-", "−")
+        shown = f"{value:z,.{decimals}f}".replace("-", "−")  # z: no minus before a zero
         if half_width is not None:
             shown += f" ± {half_width:,.{decimals}f}"
     return f"{shown}\u00a0{unit}" if unit else shown

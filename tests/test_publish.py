@@ -40,6 +40,7 @@ def line(slope=1):
         (1234.5, "ms", 37.0, "1,234 ± 37\u00a0ms"),
         (np.int64(7), "workers", None, "7\u00a0workers"),
         (0.0, "", None, "0"),
+        (-0.0, "ms", 0.0, "0 ± 0\u00a0ms"),
         (float("inf"), "ms", None, "∞\u00a0ms"),
         ("more", "", None, "more"),
     ],
