@@ -161,9 +161,7 @@ def typed(words: dict[str, str], files: Iterable[Path] = NOTEBOOKS) -> dict[str,
         if name not in kinds:
             faults.append(f"-p {name}: no notebook has it; {did_you_mean(name, kinds)}")
             continue
-        value = word if kinds[name] == "str" else yaml.safe_load(word.replace("_", ""))
-        if kinds[name] == "float" and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+        value = parameters.value_of(word, kinds[name])
         if fault := parameters.fault(value, kinds[name]):
             faults.append(f"-p {name}: {fault}")
         found[name] = value

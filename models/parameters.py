@@ -88,6 +88,18 @@ def read(cells: list[str]) -> tuple[dict[str, str], list[str]]:
     return declared, given
 
 
+def value_of(text: str, kind: str) -> Any:
+    """A parameter as it is typed, as a value of its kind; as text where it is none."""
+    if kind == "bool":
+        return {"true": True, "false": False}.get(text.lower(), text)
+    for number in {"int": (int, float), "float": (float,)}.get(kind, ()):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return text
+
+
 def ranges(cells: list[str]) -> dict[str, Range] | None:
     """The ranges with which a notebook calls `check`, before it runs; None if it does not call it.
 

@@ -113,18 +113,6 @@ def _book(cells: list[str]) -> dict[str, Any]:
     return {}
 
 
-def value_of(text: str, kind: str) -> Any:
-    """A parameter as it is typed, as a value of its kind; as text where it is none."""
-    if kind == "bool":
-        return {"true": True, "false": False}.get(text.lower(), text)
-    for number in {"int": (int, float), "float": (float,)}.get(kind, ()):
-        try:
-            return number(text)
-        except ValueError:
-            pass
-    return text
-
-
 def grid(given: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Every combination of the values that are given for each parameter. Raises RerunError."""
     for name, values in given.items():

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from models import cli, rerun
+from models import cli, parameters, rerun
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -192,7 +192,7 @@ def test_the_readmes_parameters_are_those_of_the_notebook():
         pairs = [words[place + 1] for place, word in enumerate(words) if word == "-p"]
         given = {name: values.split(",") for name, _, values in (p.partition("=") for p in pairs)}
         for name, values in given.items():
-            given[name] = [rerun.value_of(value, notebook.kinds[name]) for value in values]
+            given[name] = [parameters.value_of(value, notebook.kinds[name]) for value in values]
         points = rerun.grid(given)
         notebook.check(points)
         assert (len(points) > 1) == ("--chart" in words)

@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
@@ -141,6 +142,29 @@ def written(output, data):
         reason = getattr(error, "strerror", None) or str(error)
         raise Mistake(f"{output!r}: cannot be written: {reason}; expected a file name") from None
     click.echo(f"{output} written", err=True)
+
+
+def pairs(option, given, example):
+    """What was said as NAME=VALUE, the last of a name; both without the spaces around them."""
+    words = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise Mistake(f"{option}: {pair!r} was found; expected NAME=VALUE, as in {example}")
+        words[name.strip()] = value.strip()
+    return words
+
+
+@contextmanager
+def resumable(kept, otherwise=""):
+    """A long job that keeps its finished pieces: however it ends early, it says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"interrupted{how_to_go_on(kept) or otherwise}", err=True)
+        sys.exit(1)
+    except Mistake as error:
+        raise Mistake(f"{error.message}{how_to_go_on(kept)}") from None
 
 
 def how_to_go_on(kept):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from models.commands.common import Mistake, Whole, file_argument, told
+from models.commands.common import Whole, file_argument, pairs, told
 
 
 @click.command()
@@ -34,12 +34,7 @@ def edition(file, out, given, jobs):
     from models import editions
     from models.system import InvalidSystem
 
-    words = {}
-    for pair in given:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise Mistake(f"-p: {pair!r} was found; expected NAME=VALUE, as in requests=50_000")
-        words[name.strip()] = value.strip()
+    words = pairs("-p", given, "requests=50_000")
     with told(InvalidSystem, editions.EditionError):
         said = editions.build(
             file, Path(out), editions.typed(words), jobs or -1, progress=sys.stderr.isatty()

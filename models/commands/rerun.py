@@ -16,8 +16,8 @@ from models.commands.common import (
     completing,
     counted,
     dumped,
-    how_to_go_on,
     json_option,
+    resumable,
     told,
     written,
 )
@@ -120,8 +120,7 @@ def rerun(notebook, pairs, file, output, chart, keys, jobs, as_json, as_csv):
 
 def _given(found, pairs, file):
     """The values for each parameter, each in a list."""
-    from models import reading
-    from models import rerun as reruns
+    from models import parameters, reading
     from models.checks import InvalidSystem
 
     given = {}
@@ -149,7 +148,7 @@ def _given(found, pairs, file):
             )
         said.add(name)
         kind = found.kinds.get(name, "str")
-        given[name] = [reruns.value_of(word.strip(), kind) for word in words.split(",")]
+        given[name] = [parameters.value_of(word.strip(), kind) for word in words.split(",")]
     return given
 
 
@@ -233,7 +232,7 @@ def _grid(found, points, output, chart, keys, jobs, as_json, as_csv):
 
     kept = resuming.unfinished(output)
     try:
-        with told(reruns.RerunError, resuming.Busy):
+        with resumable(kept), told(reruns.RerunError, resuming.Busy):
             table = reruns.run_grid(found, points, kept, jobs or -1, sys.stderr.isatty())
             written(output, table.to_csv(index=False))
             if chart:
@@ -243,11 +242,6 @@ def _grid(found, points, output, chart, keys, jobs, as_json, as_csv):
                     raise reruns.RerunError("--chart: no number changes; nothing to draw")
                 kind = Path(chart).suffix[1:]
                 written(chart, reruns.picture(found, table, drawn, names, kind))
-    except KeyboardInterrupt:
-        click.echo(f"interrupted{how_to_go_on(kept)}", err=True)
-        sys.exit(1)
-    except Mistake as error:
-        raise Mistake(f"{error.message}{how_to_go_on(kept)}") from None
     except OSError as error:
         raise Mistake(f"{output!r}: cannot be written: {error.strerror}") from None
     resuming.Kept(kept).done()

@@ -6,7 +6,6 @@ import math
 import click
 
 from models.commands.common import (
-    Mistake,
     Whole,
     aligned,
     counted,
@@ -14,6 +13,7 @@ from models.commands.common import (
     file_argument,
     json_option,
     load,
+    pairs,
     told,
 )
 
@@ -78,12 +78,7 @@ def road(file, assumed, runs, requests, years, seed, as_json):
     system = load(file, None)
     from models import roadmap
 
-    words = {}
-    for pair in assumed:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise Mistake(f"--assume: {pair!r} was found; expected NAME=VALUE, as in soak_days=90")
-        words[name.strip()] = value.strip()
+    words = pairs("--assume", assumed, "soak_days=90")
     with told(ValueError):
         terms = roadmap.assume(words)
     walked = roadmap.walk(system, terms, runs, requests, years, seed)

@@ -17,9 +17,9 @@ from models.commands.common import (
     counted,
     dumped,
     file_argument,
-    how_to_go_on,
     json_option,
     load,
+    resumable,
     stage_option,
     told,
 )
@@ -110,14 +110,12 @@ def sweep(file, vary, stage, output, jobs, scheduler, as_json, **asked):
     asked |= {"metrics": asked["metrics"] or None, "scheduler": scheduler, "jobs": jobs or -1}
     progress = sys.stderr.isatty()
     try:
-        with told(ExperimentError, InvalidSystem, resuming.Busy):
+        with (
+            resumable(kept, "; with -o it could go on later"),
+            told(ExperimentError, InvalidSystem, resuming.Busy),
+        ):
             grid = sweeping.grid(vary)
             table = sweeping.sweep(system, grid, kept_in=kept, progress=progress, **asked)
-    except KeyboardInterrupt:
-        click.echo(f"interrupted{how_to_go_on(kept) or '; with -o it could go on later'}", err=True)
-        sys.exit(1)
-    except Mistake as error:
-        raise Mistake(f"{error.message}{how_to_go_on(kept)}") from None
     except OSError as error:
         raise Mistake(f"--output: {output!r} cannot be written: {error.strerror}") from None
     table = table.rename(columns={"mean": "value", "n": "runs"})
