@@ -17,7 +17,7 @@ define install
 		{ echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...'; exit 2; }
 	@$(PYTHON) -m venv --clear $(1) || \
 		{ echo 'The module venv is missing: on Debian, apt-get install python3-venv'; exit 2; }
-	$(1)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
+	$(1)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(2)
 endef
 
 .venv/installed: requirements.lock pyproject.toml
