@@ -308,7 +308,10 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _compact(node: Any, level: int) -> tuple[int, int]:
-    """Put what is small on one line, but the file and its sections; (length, levels inside)."""
+    """Put what is small on one line, but the file and its sections; (length, levels inside).
+
+    Lists of numbers are filled lines, however long.
+    """
     if isinstance(node, yaml.ScalarNode):
         return len(node.value) + 4, 0
     mapping = isinstance(node, yaml.MappingNode)
@@ -317,7 +320,8 @@ def _compact(node: Any, level: int) -> tuple[int, int]:
     length = sum(size for size, _ in sizes)
     levels = 1 + max((inside for _, inside in sizes), default=0)
     small = levels <= (2 if mapping else 1) and length < WIDTH
-    node.flow_style = not parts or (level > 1 and small)
+    numbers = not mapping and {part.tag.rpartition(":")[2] for part in parts} <= {"int", "float"}
+    node.flow_style = not parts or (level > 1 and (small or numbers))
     return length, levels
 
 

@@ -78,6 +78,14 @@ def test_every_gap_is_said_and_other_faults_before():
     assert sum(TO_FILL_IN in line for line in said) == len(said) - 1 == 100
 
 
+def test_lists_of_numbers_are_written_as_filled_lines():
+    data = {"work": {"distribution": "empirical", "values_ms": [one / 7 for one in range(200)]}}
+    text = dump({"name": "System", "flow": data})
+    assert len(text.splitlines()) < 50
+    assert max(map(len, text.splitlines())) < 130
+    assert parse(text) == {"name": "System", "flow": data}
+
+
 def test_comments_stand_above_what_they_are_about():
     data = {"a": {"b": [{"c": 1, "d": ["x" * 90, {"e": {"f": "on"}}]}]}, "g": {"h": {}}}
     notes = {(): "Head.\nMore.", ("a", "b", 0, "d", 1): "word " * 40, ("g", "h"): "a\x07\tb # c"}
