@@ -24,6 +24,7 @@ CONSTANT = 0.01  # coefficient of variation up to which times are called constan
 VALUES = 200  # of an empirical distribution
 LEAST = 1e-6  # ms: what is less is no time
 FEW = 0.01  # share of times that were too short to be measured, up to which that does not matter
+RANGE = 30  # values from which on the least and the greatest can be taken for the ends of a range
 MOST = 20_000  # values that shapes are fitted to; means come from all
 
 
@@ -160,6 +161,8 @@ def _lognormal(values, mean):
 
 
 def _uniform(values, mean):
+    if len(values) < RANGE:
+        return None
     low, high = float(values[0]), float(values[-1])
     data = {"distribution": "uniform", "low_ms": _rounded(low), "high_ms": _rounded(high)}
     return data, -len(values) * math.log(high - low), 4, lambda x: (x - low) / (high - low)
@@ -168,7 +171,7 @@ def _uniform(values, mean):
 def _pareto(values, mean):
     """Between the least and the greatest value, the shape by maximum likelihood."""
     low, high = float(values[0]), float(values[-1])
-    if low < LEAST or high < 2 * low:
+    if len(values) < RANGE or low < LEAST or high < 2 * low:
         return None
     ratio, logs = low / high, np.log(values / low)
 

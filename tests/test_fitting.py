@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.distributions import Distribution
 from models.engine import draws
-from models.fitting import CHANCE, GOOD, VALUES, fit
+from models.fitting import CHANCE, GOOD, RANGE, VALUES, fit
 
 KNOWN = [
     {"mean_ms": 20},
@@ -62,6 +62,11 @@ def test_what_is_none_of_ours_is_kept_as_it_is():
     fitted = Distribution.model_validate(found.data)
     assert fitted.mean_ms == pytest.approx(two_humps.mean(), rel=1e-4)
     assert fitted.scv == pytest.approx(two_humps.var() / two_humps.mean() ** 2, rel=0.01)
+
+
+def test_of_a_few_values_the_ends_are_not_taken_for_those_of_a_range():
+    assert fit(np.linspace(5, 9, RANGE - 1)).kind not in ("uniform", "pareto")
+    assert fit(np.linspace(5, 9, RANGE)).kind == "uniform"
 
 
 @given(st.lists(st.floats(0, 1e7), min_size=1, max_size=60))
