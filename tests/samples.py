@@ -97,6 +97,63 @@ def spans(requests=400, seed=1, skew_ms=(0, 0, 0), sampler=None, links=True):
     return memory.get_finished_spans()
 
 
+STOCK_MS, BANK_MS, PACK_MS, FETCH_MS = 9.0, 30.0, 6.0, 25.0
+
+
+def orders(requests=100, batch=1):
+    """The ended spans of a `shop` whose every order asks `stock`, has it paid and is packed later.
+
+    Every tenth span of `stock` was not exported. `bank.example` was not instrumented, and refuses
+    every twentieth payment. `packer` fetches messages in a trace of its own, as Java's agent records
+    it, some at a time; the span of the work on these has a link to each. Nothing is random.
+    """
+    memory = InMemorySpanExporter()
+    tracers = {}
+    for name in ("shop", "stock", "packer"):
+        provider = TracerProvider(resource=Resource({"service.name": name}))
+        provider.add_span_processor(SimpleSpanProcessor(memory))
+        tracers[name] = provider.get_tracer("sample")
+
+    def begin(service, name, kind, clock, parent=None, links=(), **attributes):
+        context = trace.set_span_in_context(parent) if parent else trace.Context()
+        said = {key.replace("_", "."): value for key, value in attributes.items()}
+        return tracers[service].start_span(
+            name, context, kind, said, [Link(one.get_span_context()) for one in links], clock.ns
+        )
+
+    waiting = []
+    for number in range(requests):
+        clock = Clock(20.0 * number)
+        order = begin("shop", "POST /orders", SpanKind.SERVER, clock)
+        call = begin("shop", "reserve", SpanKind.CLIENT, clock, order, peer_service="stock")
+        clock.after(RTT_MS / 2)
+        reserve = begin("stock", "reserve", SpanKind.SERVER, clock, call)
+        clock.after(STOCK_MS)
+        if number % 10:
+            reserve.end(clock.ns)
+        clock.after(RTT_MS / 2)
+        call.end(clock.ns)
+        pay = begin("shop", "pay", SpanKind.CLIENT, clock, order, server_address="bank.example")
+        clock.after(BANK_MS + RTT_MS)
+        if number % 20 == 5:
+            pay.set_status(StatusCode.ERROR)
+            order.set_status(StatusCode.ERROR)
+        pay.end(clock.ns)
+        if number % 20 != 5:
+            sent = begin("shop", "send", SpanKind.PRODUCER, clock, order, messaging_system="kafka")
+            clock.after(SEND_MS)
+            sent.end(clock.ns)
+            waiting.append(sent)
+        order.end(clock.ns)
+        if len(waiting) == batch:
+            fetch = begin("packer", "receive", SpanKind.CONSUMER, clock)
+            fetch.end(clock.after(FETCH_MS))
+            pack = begin("packer", "pack", SpanKind.CONSUMER, clock, fetch, waiting)
+            pack.end(clock.after(PACK_MS))
+            waiting = []
+    return memory.get_finished_spans()
+
+
 def protobuf_json(ended):
     """As protobuf writes JSON: ids in base64, kinds by name."""
     return MessageToDict(encode_spans(ended))
@@ -139,7 +196,7 @@ def jaeger_json(ended):
         }  # fmt: skip
         for span in resource["scopeSpans"][0]["spans"]:
             one = traces.setdefault(span["traceId"], {"spans": [], "processes": {}})
-            key = f"p{SERVICES.index(process['serviceName']) + 1}"
+            key = f"p-{process['serviceName']}"
             one["processes"][key] = process
             start, end = int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
             kind = {2: "server", 3: "client", 4: "producer", 5: "consumer"}.get(span["kind"])

@@ -342,6 +342,53 @@ def test_shapes_become_flows_of_their_own(tmp_path):
     assert total == pytest.approx(samples.RATE_PER_S, rel=3 / math.sqrt(300))
 
 
+def test_a_shape_seen_a_few_times_becomes_no_flow(tmp_path):
+    """Nine requests without the database, as where single spans were lost."""
+    data = samples.otlp_json(samples.spans(100))
+    few = {span["traceId"] for span in [one for one in samples.spans_of(data)
+                                        if one["name"] == "SELECT"][:9]}  # fmt: skip
+    for resource in data["resourceSpans"]:
+        for scope in resource["scopeSpans"]:
+            scope["spans"] = [span for span in scope["spans"]
+                              if span["name"] != "SELECT" or span["traceId"] not in few]  # fmt: skip
+    found = import_traces(written(tmp_path, data))
+    assert set(found.system.flows) == {"GET orders"}
+    assert any("9 requests of 'GET /orders/*' have rare shapes" in guess for guess in found.guesses)
+
+
+# Orders: who is seen from one side only, and messages that are fetched and taken together
+
+
+def test_who_is_seen_from_one_side_now_and_then_has_its_own_time(tmp_path):
+    found = import_traces(written(tmp_path, samples.otlp_json(samples.orders())))
+    (flow,) = found.system.flows.values()
+    stock, bank, packer = flow.root.then
+    assert (stock.service, bank.service, packer.service) == ("stock", "bank example", "packer")
+    assert stock.work.mean_ms == pytest.approx(samples.STOCK_MS, abs=1e-4)
+    assert bank.work.mean_ms == pytest.approx(samples.BANK_MS, abs=1e-4)
+    said = " ".join(found.to_yaml().replace("#", "").split())
+    assert "10 of them seen from the caller alone" in said
+
+
+def test_calls_that_fail_where_nothing_was_instrumented_fail_there(tmp_path):
+    found = import_traces(written(tmp_path, samples.otlp_json(samples.orders())))
+    (flow,) = found.system.flows.values()
+    assert (flow.root.fails, [step.fails for step in flow.root.then]) == (0, [0, 0.05, 0])
+    assert not any("failed" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("form", [samples.otlp_json, samples.jaeger_json])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_fetching_messages_is_no_flow_and_batches_are_said(batch, form, tmp_path):
+    found = import_traces(written(tmp_path, form(samples.orders(batch=batch))))
+    assert {flow.root.service for flow in found.system.flows.values()} == {"shop"}
+    assert found.dropped == {"that only fetched messages (receive)": 95 // batch}
+    together = [count for note, count in found.notes.items() if "together with another" in note]
+    assert together == ([76] if batch == 5 else [])
+    rates = [flow.rate_per_s for flow in found.system.flows.values() if len(flow.root.then) == 3]
+    assert sum(rates) == pytest.approx(50 * (1 if batch == 1 else 0.2), rel=0.05)
+
+
 # What is wrong with single spans is counted and said
 
 
@@ -433,6 +480,36 @@ def test_a_caller_that_was_not_traced_is_no_loss(ended, tmp_path):
     assert found.notes["traces whose caller is not in the file"] == 400
     assert found.system.flows["create"].root.service == "orders"
     assert found.requests == 400
+
+
+@pytest.mark.parametrize("lost", [["GET /orders/*"], ["GET /orders/*", "orders"]])
+def test_a_caller_that_was_lost_begins_no_flow(lost, ended, tmp_path):
+    """The top of every tenth trace is missing: what was below it has a caller elsewhere."""
+    data = samples.otlp_json(ended)
+    gone = {span["traceId"] for span in samples.spans_of(data) if span["traceId"] < "2"}
+    for resource in data["resourceSpans"]:
+        for scope in resource["scopeSpans"]:
+            scope["spans"] = [span for span in scope["spans"] if span["traceId"] not in gone
+                              or span["name"].replace("1234", "*") not in lost]  # fmt: skip
+    found = import_traces(written(tmp_path, data))
+    assert set(found.system.flows) == {"GET orders"}
+    assert found.dropped["in traces with parents missing"] > 0
+    assert "traces whose caller is not in the file" not in found.notes
+
+
+def test_messages_whose_sender_was_not_sampled_are_said(ended, tmp_path):
+    data = samples.otlp_json(ended)
+    data["resourceSpans"] = [one for one in data["resourceSpans"]
+                             if "mailer" in json.dumps(one["resource"])]  # fmt: skip
+    found = import_traces(written(tmp_path, data))
+    assert found.notes["messages whose sender is not in the file (a flow of their own)"] > 300
+    assert {flow.root.service for flow in found.system.flows.values()} == {"mailer"}
+
+
+@pytest.mark.parametrize("count, said", [(2, "+- 139 %"), (4, "+- 98 %"), (100, "+- 20 %")])
+def test_how_sure_a_rate_is_has_no_powers_of_ten(count, said, tmp_path):
+    found = import_traces(written(tmp_path, samples.otlp_json(samples.orders(count))))
+    assert said in found.to_yaml()
 
 
 # What cannot be used at all is refused in one sentence

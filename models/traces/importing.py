@@ -5,8 +5,8 @@ What is taken from where:
 * A flow for each kind of first visit (service and operation). Its rate is the number of its
   requests over the time in which requests began, over the probability with which they were
   sampled. Requests of different shapes (a cache that is hit or missed, a list of two or of three)
-  are flows of their own, as far as each is at least `SHARE` of them; the others count with the
-  most similar one.
+  are flows of their own, as far as each is at least `SHARE` of them and `LEAST` in number; the
+  others count with the most similar one.
 * A step for each visit. Children whose intervals overlap in their caller are called in parallel.
   Its work is its own time (what it does not wait for others), as a fitted distribution; it fails
   as often as it ends with an error that none of its calls had.
@@ -36,6 +36,7 @@ from models.traces.reading import InvalidTraces, Spans
 from models.traces.trees import CALL, LOCAL, MESSAGE, Forest, assemble, unpacked
 
 SHARE = 0.01  # of the requests of an entry: least share of a shape that becomes a flow
+LEAST = 10  # requests of a shape that becomes a flow beside a more frequent one
 SHAPES = 8  # most shapes of an entry that become flows
 COMPARED = 20_000  # most shapes of an entry that are compared with these
 FASTEST = 0.05  # share of the gaps between spans that is taken to have waited for nobody
@@ -251,9 +252,8 @@ class _Importing:
 
         found, example, counts = np.unique(shape[usual], return_index=True, return_counts=True)
         ranking = np.argsort(-counts, kind="stable")
-        kept = [
-            at for at in ranking[:SHAPES] if counts[at] >= SHARE * len(usual) or at == ranking[0]
-        ]
+        least = max(SHARE * len(usual), LEAST)
+        kept = [at for at in ranking[:SHAPES] if counts[at] >= least or at == ranking[0]]
         kept_paths = [paths(usual[example[at]]) for at in kept]
         number = {int(found[at]): place for place, at in enumerate(kept)}
         others, other_example, other_counts = np.unique(
@@ -360,7 +360,7 @@ class _Importing:
                 error = "to be filled in: one moment shows no rate"
             else:
                 share = 1.96 / math.sqrt(max(len(one.entries), 1))
-                error = f"+- {100 * share:.2g} %, from {len(one.entries):,} requests"
+                error = f"+- {_percent(share)} %, from {len(one.entries):,} requests"
             flows[one.name] = {"rate_per_s": _rounded(rate), "root": root}
             self.comments["flows", one.name, "rate_per_s"] = error
         services = self.services()
@@ -413,9 +413,9 @@ class _Importing:
         service, operation, broker, mode = unpacked(int(f.paths[path][1]))
         name = self.service_names(self.names[service], service)
         own_ms = f.own[rows] / 1e6
-        if f.unseen[rows].any():
-            own_ms = np.maximum(own_ms - within_ms, 0)
-        fitted = fitting.fit(np.maximum(own_ms, 0))
+        unseen = f.unseen[rows]
+        own_ms = np.maximum(own_ms - np.where(unseen, within_ms, 0), 0)
+        fitted = fitting.fit(own_ms)
         step = {"service": name}
         label = _Names()(self.names[operation]) if self.names[operation] else name
         if label != name and mode:
@@ -436,8 +436,9 @@ class _Importing:
         )
         note = f"{fitted.kind} from {fitted.count:,} visits"
         note += f", KS distance {said:.3f}" if said is not None else ""
-        if f.unseen[rows].any():
-            note += "; seen from its caller alone: its span less a round trip"
+        if unseen.any():
+            some = "" if unseen.all() else f"{unseen.sum():,} of them "
+            note += f"; {some}seen from the caller alone: its span less a round trip"
         self.comments[(*where, "work")] = note
         if mode == MESSAGE:
             step["via"] = self.broker_names(self.names[broker] or "broker", broker)
@@ -645,6 +646,11 @@ def _most_at_once(start, end):
     change = np.repeat([1, -1], len(start))
     order = np.lexsort((change, times))
     return int(np.cumsum(change[order]).max(initial=0))
+
+
+def _percent(share):
+    """Of two digits, or of more where it is 100 or more: never as a power of ten."""
+    return f"{100 * share:.0f}" if share >= 0.995 else f"{100 * share:.2g}"
 
 
 def _rounded(value):

@@ -55,6 +55,7 @@ class Spans:
     `trace`, `above_trace`, `link_trace`: positions of trace ids (-1: none); `above` and `link` the
     span ids of the parent and of what a consumer's link leads to. `peer`: the broker of a message,
     or whom a client says that it calls. `share`: the sampling probability (NaN: not said).
+    `more`, no column: what all further links lead to, as of a batch.
     """
 
     trace: array = field(default_factory=lambda: array("q"))
@@ -63,6 +64,8 @@ class Spans:
     above: array = field(default_factory=lambda: array("Q"))
     link_trace: array = field(default_factory=lambda: array("q"))
     link: array = field(default_factory=lambda: array("Q"))
+    more_trace: array = field(default_factory=lambda: array("q"))
+    more: array = field(default_factory=lambda: array("Q"))
     start: array = field(default_factory=lambda: array("q"))
     end: array = field(default_factory=lambda: array("q"))
     kind: array = field(default_factory=lambda: array("b"))
@@ -570,11 +573,20 @@ class Rows:
 
     def linked(self, text):
         try:
-            for one in _decode_links(text) or ():
-                return self.trace(one.traceId), _id(one.spanId, 8)
+            found = [
+                (self.trace(one.traceId), _id(one.spanId, 8)) for one in _decode_links(text) or ()
+            ]
         except (msgspec.DecodeError, Malformed):
             self.spans.dropped["(link only) not as the format says"] += 1
-        return -1, 0
+            return -1, 0
+        return self.first(found)
+
+    def first(self, links):
+        """The first of a span's links; the others are kept beside the spans."""
+        for trace, link in links[1:]:
+            self.spans.more_trace.append(trace)
+            self.spans.more.append(link)
+        return links[0] if links else (-1, 0)
 
     def jaeger(self, span):
         said = {tag.key: tag.value for tag in span.tags or ()}
@@ -592,12 +604,13 @@ class Rows:
             raise Malformed("without a time")
         times = round(1000 * start), round(1000 * (start + duration))
         trace, above = self.trace(span.traceID), self.parent(span.parentSpanID)
-        above_trace, link_trace, link = trace if above else -1, -1, 0
+        above_trace, links = trace if above else -1, []
         for one in span.references or ():
-            if one.refType == "FOLLOWS_FROM" and link_trace < 0:
-                link_trace, link = self.trace(one.traceID), _id(one.spanID, 8)
+            if one.refType == "FOLLOWS_FROM":
+                links.append((self.trace(one.traceID), _id(one.spanID, 8)))
             elif one.refType == "CHILD_OF" and not above:
                 above_trace, above = self.trace(one.traceID), _id(one.spanID, 8)
+        link_trace, link = self.first(links)
         peers = {key: _plain(said[key]) for key in (*BROKERS, *PEERS) if key in said}
         if span.process is not None:
             process = -1 - self.process(span.process)

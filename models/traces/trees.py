@@ -79,11 +79,14 @@ def assemble(spans: Spans) -> Forest:
     dropped["without a service name"] += len(spans) - len(kept)
     kept = kept[_first_of_each(column, kept, dropped)]
     c = {name: values[kept] for name, values in column.items()}
-    up, missing = _parents(c, notes)
+    more = np.frombuffer(spans.more_trace, np.int64), np.frombuffer(spans.more, np.uint64)
+    up, missing, polls, batched = _parents(c, more, notes)
     up, alive, depth = _loops(up, dropped)
+    dropped["that only fetched messages (receive)"] += int((polls & alive).sum())
+    alive &= ~polls
     tops = alive & (up < 0)
     root = _tops(up)
-    whole = _whole(c["trace"], tops, missing, notes)[root] & alive
+    whole = _whole(c, tops, missing, up, notes)[root] & alive
     deep = np.zeros(len(up), bool)
     deep[root[depth > MAX_DEPTH]] = True
     dropped["nested too deeply"] += int(deep[root].sum())
@@ -91,7 +94,7 @@ def assemble(spans: Spans) -> Forest:
     whole &= alive
     depth[~alive] = 0
     counted = whole | (alive & ~missing[root])  # its request was seen to begin
-    return _visits(c, up, alive, depth, whole, counted, dropped, notes)
+    return _visits(c, up, alive, depth, whole, counted, batched, dropped, notes)
 
 
 def _first_of_each(c, kept, dropped):
@@ -108,8 +111,13 @@ def _first_of_each(c, kept, dropped):
     return np.sort(order[~again])
 
 
-def _parents(c, notes):
-    """(row above each row or -1, whether it has a parent that is not in the file)."""
+def _parents(c, more, notes):
+    """The row above each row or -1, and three marks.
+
+    Whether it has a parent that is not in the file; whether it only fetched messages: a CONSUMER
+    span at the top, all of whose children have links to where they were sent; whether it is a
+    message that was consumed together with another, by a further link.
+    """
     ids, number = np.unique(c["span"], return_inverse=True)
     keys = c["trace"] * len(ids) + number
     order = np.argsort(keys)
@@ -130,7 +138,16 @@ def _parents(c, notes):
     sent = (linked >= 0) & (c["kind"] == CONSUMER) & (c["kind"][linked] == PRODUCER)
     by_link = (linked >= 0) & ((up < 0) | sent & (c["kind"][up] != PRODUCER))
     notes["reached by a link"] += int(by_link.sum())
-    return np.where(by_link, linked, up), missing & ~by_link
+    fetched = np.bincount(up[by_link & (up >= 0)], minlength=len(up)) > 0
+    up = np.where(by_link, linked, up)
+    left = np.bincount(up[up >= 0], minlength=len(up)) > 0
+    polls = fetched & ~left & (up < 0) & (c["kind"] == CONSUMER)
+    cut = (c["link_trace"] >= 0) & (linked < 0) & (up < 0) & (c["kind"] == CONSUMER)
+    notes["messages whose sender is not in the file (a flow of their own)"] += int(cut.sum())
+    batched = np.zeros(len(up), bool)
+    others = rows(*more)
+    batched[others[others >= 0]] = True
+    return up, missing & ~by_link, polls, batched
 
 
 def _tops(up):
@@ -154,19 +171,35 @@ def _loops(up, dropped):
     return np.where(alive, up, -1), alive, np.where(alive, depth, 0)
 
 
-def _whole(trace, tops, missing, notes):
+def _whole(c, tops, missing, up, notes):
     """Which topmost rows have a trace in which nothing is missing that was seen to be there."""
+    trace = c["trace"]
     count = int(trace.max(initial=-1)) + 1
     begun = np.bincount(trace[tops & ~missing], minlength=count)
     orphans = np.bincount(trace[tops & missing], minlength=count)
     alone = (begun == 0) & (orphans == 1)  # whoever called was not traced, or not exported
+    one = np.flatnonzero(tops & missing & alone[trace])
+    within = np.isin(c["kind"][one], (CLIENT, PRODUCER))  # a service, whose own span was lost
+    alone[trace[one[within | _mostly_called(c, one, up)]]] = False
     notes["traces whose caller is not in the file"] += int(alone.sum())
     notes["traces with parents missing"] += int(((orphans > 0) & ~alone).sum())
     notes["traces of which the beginning is missing"] += int(((begun == 0) & (orphans > 1)).sum())
     return ((orphans == 0) | alone)[trace] & tops if count else np.zeros(0, bool)
 
 
-def _visits(c, up, alive, depth, whole, counted, dropped, notes):
+def _mostly_called(c, rows, up):
+    """Which rows do what has a caller in the file more often than not: there, it was lost."""
+    what, number = np.unique(
+        c["service"].astype(np.int64) << _BITS | c["name"], return_inverse=True
+    )
+    called = np.bincount(
+        number[(up >= 0) & (c["service"] != c["service"][up])], minlength=len(what)
+    )
+    lost = np.bincount(number[rows], minlength=len(what))
+    return (called > lost)[number[rows]]
+
+
+def _visits(c, up, alive, depth, whole, counted, batched, dropped, notes):
     kind, service, error = c["kind"], c["service"], c["error"] > 0
     inner = alive & (up >= 0)
     kind_up = np.where(up >= 0, kind[up], 0)
@@ -182,15 +215,21 @@ def _visits(c, up, alive, depth, whole, counted, dropped, notes):
         at = at[visit[at] | below[at]]
         below[up[at]] = True
     leaf = inner & asks & ~visit & ~below & (kind_up != CLIENT)
-    unseen = leaf & (kind == CLIENT) & (c["peer"] > 0) & ~error
-    lost = leaf & (kind == CLIENT) & error
+    unseen = leaf & (kind == CLIENT) & (c["peer"] > 0)
+    answered = np.unique(c["peer"][unseen & ~error])  # who is never seen itself, but answers
+    unseen &= ~error | np.isin(c["peer"], answered)
+    lost = leaf & (kind == CLIENT) & error & ~unseen
     notes["calls that failed and left no span where they went"] += int(lost.sum())
     unnamed = leaf & (kind == CLIENT) & ~unseen & ~lost
     notes["calls of which nothing says where they went (part of the caller's work)"] += int(
         unnamed.sum()
     )
+    unread = leaf & (kind == PRODUCER)
+    notes["messages consumed together with another (the work counts with that one)"] += int(
+        (unread & batched).sum()
+    )
     notes["messages whose consumer is not in the file (part of the sender's work)"] += int(
-        (leaf & (kind == PRODUCER)).sum()
+        (unread & ~batched).sum()
     )
     visit = visit | unseen
     service = np.where(unseen, c["peer"], service)
