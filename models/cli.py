@@ -1,7 +1,9 @@
 """The `decouple` command: one module a command, in `models.commands`."""
 
 import os
+import signal
 import sys
+import threading
 
 import click
 
@@ -22,15 +24,20 @@ from models.commands.sweep import sweep
 
 EXIT_CODES = {
     0: "done",
-    1: "interrupted (Ctrl-C)",
+    1: "interrupted (Ctrl-C or SIGTERM)",
     2: "something that you can put right, said in one sentence",
 }
 
 
 class Command(click.Group):
-    """The command, and what it says where its output cannot be written."""
+    """The command, and what it says where its output cannot be written.
+
+    After SIGTERM (a time limit, a CI that is cancelled) it ends as after Ctrl-C.
+    """
 
     def main(self, *args, **options):
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().main(*args, **options)
         except OSError as error:
@@ -63,7 +70,7 @@ def main():
     \b
     Exit codes: 0  done
                 2  something that you can put right; it is said in a sentence
-                1  interrupted (Ctrl-C), or nobody reads the output any more
+                1  interrupted (Ctrl-C, SIGTERM), or nobody reads the output any more
     """
 
 

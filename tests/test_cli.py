@@ -325,12 +325,16 @@ def test_what_is_assumed_moves_the_advice():
 
 
 @pytest.mark.parametrize(
-    "words", [["run", "shop", "--requests", "1e9"], ["road", "shop", "--requests", "1e7"]]
+    "kind, words",
+    [
+        (signal.SIGINT, ["run", "shop", "--requests", "1e9"]),
+        (signal.SIGTERM, ["road", "shop", "--requests", "1e7"]),
+    ],
 )
-def test_an_interrupted_run_says_so_and_prints_nothing(words):
+def test_an_interrupted_run_says_so_and_prints_nothing(kind, words):
     process = as_process(*words, stdout=subprocess.PIPE)
     time.sleep(4)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(kind)
     out, said = process.communicate()
     assert (out, said.strip(), process.returncode) == ("", "Aborted!", 1)
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from models.commands.common import resumable
 from models.resuming import Busy, Kept, key_of, unfinished, write
 
 RESULT = [1.1, math.inf, None, "words", {"mean": 0.1 + 0.2}]
@@ -87,3 +88,15 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     reader, writer = os.pipe()
     write(f"/dev/fd/{writer}", b"to a pipe")
     assert os.read(reader, 100) == b"to a pipe"
+
+
+def test_what_was_interrupted_before_anything_was_finished_is_no_mistake_of_the_reader(
+    tmp_path, capsys
+):
+    for kept, otherwise, said in (
+        (tmp_path / "out.unfinished", "", "interrupted, before any piece was finished\n"),
+        (None, "; with -o it could go on later", "interrupted; with -o it could go on later\n"),
+    ):
+        with pytest.raises(SystemExit, match="1"), resumable(kept, otherwise):
+            raise KeyboardInterrupt
+        assert capsys.readouterr().err == said

@@ -566,6 +566,13 @@ def test_bad_files_are_refused_in_one_sentence(kind, tmp_path):
     assert not out.exists()
 
 
+def test_a_file_that_is_there_is_not_written_over(tmp_path):
+    filled_in = written(tmp_path, "name: Filled in", "mine.yml")
+    result = decouple("import", "traces", tmp_path / "not even read", "-o", filled_in)
+    assert result.exit_code == 2 and "is there already; expected a new name" in result.output
+    assert filled_in.read_text() == "name: Filled in"
+
+
 def test_a_directory_and_nothing_are_refused(tmp_path):
     for path, expected in ((tmp_path, "this is a directory"), (tmp_path / "x", "No such file")):
         result = decouple("import", "traces", path)

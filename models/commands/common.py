@@ -161,7 +161,8 @@ def resumable(kept, otherwise=""):
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"interrupted{how_to_go_on(kept) or otherwise}", err=True)
+        nothing = ", before any piece was finished" if kept else otherwise
+        click.echo(f"interrupted{how_to_go_on(kept) or nothing}", err=True)
         sys.exit(1)
     except Mistake as error:
         raise Mistake(f"{error.message}{how_to_go_on(kept)}") from None

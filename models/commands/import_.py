@@ -54,6 +54,7 @@ def traces(file, output, sampled, name, as_json):
 
     if sampled == 0:
         raise Mistake("--sampled: '0' was found; expected a share above 0, such as 0.1")
+    _unused(output)
     with told(InvalidTraces):
         found = read(file, sampled, name, progress=sys.stderr.isatty())
     if output:
@@ -104,6 +105,12 @@ def kubernetes(files, output, as_json):
     _hand_over(found, output, as_json)
 
 
+def _unused(output):
+    """Refuse the name of a file that is there: what somebody has filled in would be lost."""
+    if output and Path(output).is_file():
+        raise Mistake(f"{output!r}: is there already; expected a new name, so that nothing is lost")
+
+
 def _hand_over(found, output, as_json):
     """Write or print a draft, and say on stderr what is to be done with it."""
     from models.checks import place_of
@@ -115,8 +122,7 @@ def _hand_over(found, output, as_json):
         text = dumped(report)
     else:
         text = found.to_yaml().rstrip("\n")
-    if output and Path(output).is_file():
-        raise Mistake(f"{output!r}: is there already; expected a new name, so that nothing is lost")
+    _unused(output)
     put_out(output, text)
     for sentence in found.left_out:
         click.echo(f"left out: {sentence}", err=True)
