@@ -188,7 +188,7 @@ def test_stylesheets_load_from_no_other_host(site):
 def cells(page, name):
     """The rows of a table of a page, as text."""
     lines = page.select(f"table#tab-{name} tbody tr")
-    return [[cell.get_text(" ", strip=True) for cell in line.find_all("td")] for line in lines]
+    return [[" ".join(cell.get_text(" ").split()) for cell in line.find_all("td")] for line in lines]
 
 
 def test_the_page_of_the_claims_has_a_row_and_a_box_for_each(site, pages):
@@ -342,6 +342,14 @@ def test_a_book_without_a_flaw_builds(build):
     code, said, page = build()
     assert code == 0, said
     assert 'Fine: <span class="value">42</span>' in page.read_text("utf-8")
+
+
+def test_a_number_stays_on_one_line_with_its_interval_and_unit(build):
+    code, said, page = build(chapter="With 95 % it is {value}`n`, not `3 ms`.",
+                             code="publish.value('n', 41.5, 'ms', half_width=2.0)")  # fmt: skip
+    assert code == 0, said
+    shown = BeautifulSoup(page.read_text("utf-8"), "html.parser").text
+    assert "With 95\u00a0% it is 41.5\u00a0±\u00a02.0\u00a0ms, not 3 ms." in shown
 
 
 def test_text_for_a_case_is_shown_in_that_case_alone(build):

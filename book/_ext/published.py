@@ -8,6 +8,7 @@ and all pages are written at every build. An unknown name ends the build.
 import base64
 import csv
 import html
+import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
@@ -24,6 +25,7 @@ from models import publish
 
 ROWS_SHOWN = 200
 ICONS = {"holds": "✓", "holds only if": "◐", "does not hold here": "✗", "not decided": "–"}
+BREAKS = re.compile(r"(?<=\d) (?=±|(?:%|ms|s|h)(?!\w))|(?<=±) ")
 SOURCES: dict[str, Callable] = {}  # pages whose records are made by the build, not by a notebook
 logger = logging.getLogger(__name__)
 
@@ -254,6 +256,19 @@ class Fill(SphinxPostTransform):
         return verdict(bundle[publish.MIME])
 
 
+class Unbroken(SphinxPostTransform):
+    """A number stays on one line with its interval and its unit."""
+
+    default_priority = Fill.default_priority + 1
+
+    def run(self, **kwargs):
+        for text in list(self.document.findall(nodes.Text)):
+            if not isinstance(text.parent, nodes.literal | nodes.math | nodes.FixedTextElement):
+                joined = BREAKS.sub("\u00a0", text)
+                if joined != text:
+                    text.parent.replace(text, nodes.Text(joined))
+
+
 def verdict(record) -> nodes.container:
     """The box of one verdict."""
     holds = record["holds"]
@@ -311,6 +326,7 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("verdict", Verdict)
     app.add_directive("when", When)
     app.add_post_transform(Fill)
+    app.add_post_transform(Unbroken)
     app.connect("env-get-outdated", notebooks)
     app.connect("env-updated", lambda app, env: sorted(env.found_docs))
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}
