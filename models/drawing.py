@@ -361,12 +361,12 @@ def _legend(mark: str, y: float) -> str:
     words = {
         CALL: "call: the caller waits for the answer",
         MESSAGE: "message: through the broker, nobody waits",
-        TIMES: "so many steps of the flows go this way",
+        TIMES: "n steps of the flows go this way",
     }
     small = f'font-size="12.5" fill="{charts.SOFT}"'
     text = f'<text x="{_LEFT + 54}" y="{y:g}" {small}>{words[mark]}</text>'
     if mark == TIMES:
-        return f'<text x="{_LEFT + 16}" y="{y:g}" {small}>×2</text>{text}'
+        return f'<text x="{_LEFT + 16}" y="{y:g}" {small}>×n</text>{text}'
     colour = charts.COLOUR["synchronous" if mark == CALL else "asynchronous"]
     return (
         f'<path d="M{_LEFT} {y - 5:g}h34" stroke="{colour}" stroke-width="1.75"{_dash(mark)}/>'

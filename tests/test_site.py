@@ -188,7 +188,9 @@ def test_stylesheets_load_from_no_other_host(site):
 def cells(page, name):
     """The rows of a table of a page, as text."""
     lines = page.select(f"table#tab-{name} tbody tr")
-    return [[" ".join(cell.get_text(" ").split()) for cell in line.find_all("td")] for line in lines]
+    return [
+        [" ".join(cell.get_text(" ").split()) for cell in line.find_all("td")] for line in lines
+    ]
 
 
 def test_the_page_of_the_claims_has_a_row_and_a_box_for_each(site, pages):
