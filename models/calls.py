@@ -442,16 +442,17 @@ def apart(system: System, rtt_ms: float, jitter_cv: float = 0.1) -> System:
 class Apart:
     """How a system with calls only takes being taken apart.
 
-    `system` stands side by side. `p99_ms` of its flows there; `ratios`: a flow's p99 at each of the
+    `system` stands side by side. `p99_ms` of its flows and `held`, the share of each service's
+    workers, are measured there: mean and half width. `ratios`: a flow's p99 at each of the
     `distances_ms` (columns) in each run (rows), over what is good, `slower` times `p99_ms`.
     """
 
     system: System
     slower: float
-    p99_ms: dict[str, float]
+    p99_ms: dict[str, tuple[float, float]]
     distances_ms: list[float]
     ratios: dict[str, np.ndarray]
-    held: dict[str, float]
+    held: dict[str, tuple[float, float]]
 
     def curves(self) -> pd.DataFrame:
         """flow, rtt_ms, mean and half_width of the ratio."""
@@ -465,17 +466,16 @@ class Apart:
     def table(self) -> pd.DataFrame:
         """A row a flow, the first to give way first.
 
-        flow, calls (in a row), front (its first service), held (of that one's workers, %), p99_ms,
-        longest_ms and half_width: the longest round trip at which the p99 is good.
+        flow, calls (in a row), front (its first service), held (share of that one's workers),
+        p99_ms, longest_ms and half_width: the longest round trip at which the p99 is good.
         """
         rows = []
         for flow, runs in self.ratios.items():
             # 1 / p99 falls nearly in a straight line to the wall
             limits = [crossing(self.distances_ms, list(-1 / run), -1.0) for run in runs]
             root = self.system.flows[flow].root
-            held = 100 * self.held[root.service]
-            rows.append((flow, in_a_row(root)[0], root.service, held, self.p99_ms[flow],
-                         *mean_and_half_width(limits)))  # fmt: skip
+            rows.append((flow, in_a_row(root)[0], root.service, self.held[root.service],
+                         self.p99_ms[flow], *mean_and_half_width(limits)))  # fmt: skip
         columns = ["flow", "calls", "front", "held", "p99_ms", "longest_ms", "half_width"]
         found = pd.DataFrame(rows, columns=columns)
         return found.sort_values("longest_ms", kind="stable", ignore_index=True)
@@ -512,7 +512,9 @@ def take_apart(
         rows = found.summary().set_index(["metric", "flow"]).loc["response_p99_ms"]
         return rows.value[rows.n >= FEWEST], found.services.set_index("service").utilisation
 
-    beside = pd.concat([p99s(side_ms, run)[0] for run in range(replications)], axis=1).dropna()
+    runs = [p99s(side_ms, run) for run in range(replications)]
+    beside = pd.concat([p99_ms for p99_ms, _ in runs], axis=1).dropna()
+    held = pd.concat([busy for _, busy in runs], axis=1)
     good = slower * beside.mean(axis=1)[[flow for flow in beside.index if flow in calls]]
     if good.empty:
         raise stages.StageError(
@@ -532,10 +534,10 @@ def take_apart(
     return Apart(
         alone,
         slower,
-        (good / slower).to_dict(),
+        {flow: mean_and_half_width(list(beside.loc[flow])) for flow in good.index},
         distances,
         {flow: found[:, :, number] for number, flow in enumerate(good.index)},
-        p99s(side_ms, 0)[1].to_dict(),
+        {service: mean_and_half_width(list(held.loc[service])) for service in held.index},
     )
 
 
@@ -652,7 +654,7 @@ PLACEMENTS = (
     ),
     Placement("on premises by VPN", {"shortest": 10.0, "longest": 50.0}, "assumed", assumed=True),
     Placement(
-        "far region, same continent",
+        "far region of the same continent",
         {"IBM, Washington to Dallas": 32.0, "IBM, Toronto to Dallas": 34.0},
         IBM,
     ),
