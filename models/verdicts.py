@@ -42,6 +42,10 @@ OUTAGE_S, PATIENCE_MS, TOLERATED = 30.0, 1000.0, 0.01  # a service that is down 
 PARTNER = {"window_hours": 12.0, "message_kb": 2.0}  # another division's longest window (chapter 4)
 PARTNER_ROOM = 1.5  # its limit over our rate
 BROKER_GB, RETENTION_HOURS = 10.0, 168.0
+LATE_HOURS, LATE_SHARE = (
+    8.0,
+    0.01,
+)  # of the messages over a line, so many may take so long (chapter 4)
 CALM_HOURS = 2.0  # hours a year without an answer that nobody minds
 INCIDENTS = 3.0  # of each service, a week
 MATURE: dict[str, Any] = {
@@ -51,11 +55,6 @@ MATURE: dict[str, Any] = {
 FUTURES = 4_000
 MONTHS = 36
 RUNS = 400  # of the small models
-
-BEYOND = {
-    "separate-hybrid": "which services stay on the premises, and on the line to them; chapter 4 has "
-    "an example",
-}
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,6 @@ def verdicts(
     case = Case(system, replications, requests, seed)
     found = []
     for id in sorted(publish.claims(), key=lambda id: publish.claims()[id]["chapter"]):
-        if id in BEYOND:
-            why = f"does not depend on the file alone, but on {BEYOND[id]}"
-            found.append(Verdict(id, None, why))
-            continue
         try:
             found.append(Verdict(id, *DECIDED[id](case)))
         except (Absent, stages.StageError) as error:
@@ -414,6 +409,84 @@ def division(case: Case) -> Found:
         f"The broker must hold {number(partner.peak_gb)} GB ({BROKER_GB:g} GB assumed), and the limit "
         f"must exceed {number(partner.least_limit_per_s)} messages/s.",
     )
+
+
+def hybrid(case: Case) -> Found:
+    """The lines of the file: which flows cannot do without one, and what waits for one (formulas)."""
+    here = case.system
+    cross = {
+        entry: [pair for pair in here.crossings(entry) if pair[0] != pair[1]]
+        for entry in here.steps()
+    }
+    lines = {
+        frozenset(pair): line_between(here, frozenset(pair))
+        for way in cross.values()
+        for pair in way
+    }
+    if not lines:
+        raise Absent(
+            "nothing in the file crosses from one infrastructure to another, so no line joins two sides"
+        )
+    loads = here.loads()
+    needed: dict[str, set[frozenset[str]]] = {entry.flow: set() for entry in cross if cross[entry]}
+    late, waits = 0.0, False
+    for entry, way in cross.items():
+        awaited = way  # a call, all of the way; a message, the way to its broker
+        if entry.parent is not None and entry.step.via is not None:
+            publisher = here.services[entry.parent.step.service].infrastructure
+            broker = here.brokers[entry.step.via].infrastructure
+            awaited = way[:1] if publisher != broker else []
+            load = loads[entry.step.service]
+            fullness = load.utilisation if load.workers else 0.0
+            for pair in way[len(awaited) :]:
+                line, waits = lines[frozenset(pair)][0], True
+                late = max(late, line.late_share(LATE_HOURS, fullness) if fullness < 1 else 1.0)
+        if awaited:
+            needed[entry.flow] |= {frozenset(pair) for pair in awaited}
+
+    def hours(flow: str, beside: int = 1) -> float:
+        up = np.prod([lines[pair][0].availability(beside) for pair in needed[flow]])
+        return ownership.YEAR_HOURS * float(1 - up)
+
+    worst_flow = max(needed, key=hours)
+    hit = [flow for flow in needed if hours(flow) > CALM_HOURS]
+    if late > LATE_SHARE or len(hit) == len(needed):
+        verdict = "does not hold here"
+    else:
+        verdict = "holds only if" if hit else "holds"
+    assumed = any(assumed for _, assumed in lines.values())
+    source = "some outage rates assumed" if assumed else "outages as in the file"
+    messages = (
+        f" Of its messages over a line at most {percent(late)} arrive more than {LATE_HOURS:g} h late."
+        if waits
+        else " No message goes over a line."
+    )
+    return (
+        verdict,
+        f"By lines alone {worst_flow} is stopped for {number(hours(worst_flow))} h a year. Flows over "
+        f"a line: {len(needed)}; stopped for more than {CALM_HOURS:g} h a year: {len(hit)} (formula; "
+        f"{source}).{messages}",
+        "A line is a dependency that all flows over it share: what is called over it stops with it. "
+        f"A second line beside each makes that {number(hours(worst_flow, 2))} h where "
+        f"{percent(ownership.Line().common)} of the down time of a line is common to both (assumed).",
+    )
+
+
+def line_between(system: System, ends: frozenset[str]) -> tuple[ownership.Line, bool]:
+    """A line with the recurring outages that the file has for it; without any, assumed ones (True)."""
+    falls = [
+        (
+            outages.HOUR_MS * ownership.YEAR_HOURS / outage.up.mean_ms,
+            outage.down.mean_ms / outages.HOUR_MS,
+        )
+        for outage in system.outages
+        if outage.up and outage.down and ends in map(frozenset, outage.links)
+    ]
+    per_year = sum(rate for rate, _ in falls)
+    if not per_year:
+        return ownership.Line(per_year=TERMS.link_per_year, hours=TERMS.link_hours), True
+    hours = sum(rate * hours for rate, hours in falls) / per_year
+    return ownership.Line(per_year=per_year, hours=hours), False
 
 
 def critical(case: Case) -> Found:
@@ -761,6 +834,7 @@ DECIDED: dict[str, Callable[[Case], Found]] = {
     "async-same-infra-ok": together,
     "async-permits-separation": permits,
     "separate-other-division": division,
+    "separate-hybrid": hybrid,
     "separate-critical": critical,
     "owner-known": owners,
     "soak-first": soak_first,
