@@ -50,7 +50,12 @@ def theme() -> alt.theme.ThemeConfig:
         "config": {
             "background": "transparent",
             "font": FONT,
-            "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT},
+            "view": {
+                "stroke": None,
+                "continuousWidth": WIDTH,
+                "discreteWidth": WIDTH,
+                "continuousHeight": HEIGHT,
+            },
             "axis": {
                 **label,
                 "titleFontWeight": "normal",

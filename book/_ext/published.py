@@ -25,7 +25,7 @@ from models import publish
 
 ROWS_SHOWN = 200
 ICONS = {"holds": "✓", "holds only if": "◐", "does not hold here": "✗", "not decided": "–"}
-BREAKS = re.compile(r"(?<=\d) (?=±|(?:%|ms|s|h)(?!\w))|(?<=±) ")
+BREAKS = re.compile(r"(?<=[\d∞]) (?=±|(?:%|ms|s|h)(?!\w))|(?<=±) ")
 SOURCES: dict[str, Callable] = {}  # pages whose records are made by the build, not by a notebook
 logger = logging.getLogger(__name__)
 

@@ -111,10 +111,15 @@ def ran(app: Sphinx, name: str, parameters: dict) -> dict:
     return {
         "Notebook": Path(name).name,
         "Seed": given.get("seed", "none"),
-        "Runs": given.get("replications") or given.get("simulated_futures", ""),
-        "Requests a run": given.get("requests", "").replace("_", ","),
+        "Runs": whole(given.get("replications") or given.get("simulated_futures")),
+        "Requests a run": whole(given.get("requests")),
         "Run time (s)": executed(app, name).metadata.papermill.duration,
     }
+
+
+def whole(text: str | None) -> int | None:
+    """A parameter that counts something, if the notebook has it."""
+    return None if text is None else int(text)
 
 
 def described(name: str, parameters: dict) -> list[dict]:
