@@ -68,7 +68,7 @@ class Broker(Part):
     partitions: Annotated[
         int | None, or_nothing(a_count("1 to 1,000,000 partitions, or null", 1, 10**6))
     ] = None
-    """Partitions, each processed in order; null: one queue shared by all consumers."""
+    """Partitions, each processed in order; null: one queue for all consumers, which keeps no order."""
     keys: Keys | None = None
     """The keys that decide on the partition; null: all partitions get the same share."""
     rebalance_ms: Ms = 0.0

@@ -606,6 +606,7 @@ class Hybrid:
         """The two sides and the line; `outage_hours` is (when the line falls, for how long).
 
         Reads and writes have workers of their own in the core, so that neither queues for the other.
+        Each worker for writes reads a partition of the log, whose order no jitter of the line shuffles.
         """
         work = {"mean_ms": self.core_ms}
         data: dict[str, Any] = {
@@ -620,7 +621,13 @@ class Hybrid:
                     }
                 ]
             },
-            "brokers": {"events": {"infrastructure": "cloud", "ack": {"mean_ms": 1.0}}},
+            "brokers": {
+                "events": {
+                    "infrastructure": "cloud",
+                    "ack": {"mean_ms": 1.0},
+                    "partitions": self.core_workers,
+                }
+            },
             "services": {
                 "front": {"infrastructure": "cloud", "team": "web"},
                 "core writes": {

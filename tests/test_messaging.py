@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models import System, simulate
+from models.engine import draws
 
 FIXED = {"distribution": "deterministic"}
 
@@ -219,6 +222,93 @@ def test_partitions_get_the_shares_of_their_keys():
     shares = np.diff((0.0, *keyed.brokers["log"].partition_shares()))
     assert shares.sum() == pytest.approx(1)
     assert set(np.round(shares, 9)) <= {0.0, round(1 / 3, 9), round(2 / 3, 9), 1.0}
+
+
+# Who overtakes whom
+
+
+def shaken(cv, down=(), broker=None, infrastructure="here", consumer=None, **more):
+    """The same over a line with heavy jitter, lost segments and outages of (from, for) ms."""
+    base = system(**more).to_dict()
+    base["brokers"]["log"] |= {"infrastructure": infrastructure, **(broker or {})}
+    base["services"]["consumer"] |= consumer or {}
+    line = {"ends": ["here", "there"], "rtt_ms": 40.0, "jitter_cv": cv, "loss": 0.02}
+    far = {"ends": ["there", "away"], "rtt_ms": 200_000.0}
+    base["infrastructures"]["away"] = {}
+    base["network"]["between"] = [line, far]
+    base["outages"] = [
+        {"links": [["here", "there"]], "from_ms": from_ms, "for_ms": for_ms}
+        for from_ms, for_ms in down
+    ]
+    return System.model_validate(base)
+
+
+outages = st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from([1, 300, 3_000])), max_size=3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(cv=st.floats(0.1, 5.0), down=outages)
+def test_a_message_on_its_way_to_a_partition_arrives_with_the_latest_before_it(cv, down):
+    """The same draws without a partition say when each would arrive by itself."""
+    one = {"partitions": 1}
+    alone, together = (
+        run(shaken(cv, down, broker, work_ms=0.0)).requests.completed_ms.to_numpy()
+        for broker in ({}, one)
+    )
+    assert np.array_equal(together, np.maximum.accumulate(alone))
+
+
+def test_messages_in_one_queue_for_all_consumers_may_overtake_each_other():
+    assert (np.diff(run(shaken(2.0, work_ms=0.0)).requests.completed_ms) < 0).any()
+
+
+SLOW = {"ack": {"mean_ms": 5}, "replication": {"mean_ms": 20}}  # exponential: they overtake, too
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cv=st.floats(0.1, 5.0),
+    down=outages,
+    acks=st.sampled_from(["leader", "all"]),
+    mirrored=st.booleans(),
+    batch=st.sampled_from([None, 1, 3]),
+    far=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_a_partition_is_worked_on_in_the_order_of_publication(
+    cv, down, acks, mirrored, batch, far, seed
+):
+    """That of the producer's buffer, or, where each is sent by itself, of the acknowledgements.
+
+    The line is between broker and consumer, or between buffer and broker. Then the consumer is so
+    far away that it works after the acknowledgement, whose way back would hide when.
+    """
+    broker = {"acks": acks, "partitions": 7, **SLOW}
+    place, consumer = "here", "there"
+    if batch:
+        broker["producers"] = {"buffer": 50, "batch": batch, "linger_ms": 15.0}
+        if far:
+            place, consumer = "there", "away"
+    if mirrored:
+        broker["mirrors"] = {consumer: {"lag": {"mean_ms": 20}}}
+    shaky = shaken(cv, down, broker, place, {"infrastructure": consumer}, work_ms=2.0)
+    rows = simulate(shaky, 1_000, seed, warmup=0.0).requests
+    rows = rows if batch else rows.sort_values("replied_ms", kind="stable")
+    stream = shaky.plan().steps[1].stream
+    partition = [
+        int(7 * draws.uniforms(seed, stream, index, 0, draws.PARTITION, 0)[0])
+        for index in rows["index"]
+    ]
+    assert (rows.outcome == "ok").all()
+    for _, completed_ms in rows.completed_ms.groupby(partition):
+        assert completed_ms.is_monotonic_increasing
+
+
+@settings(max_examples=30, deadline=None)
+@given(cv=st.floats(0.1, 5.0), down=outages, prefetch=st.integers(1, 20))
+def test_what_is_handed_ahead_to_one_consumer_keeps_its_order(cv, down, prefetch):
+    ahead = shaken(cv, down, {"prefetch": prefetch}, consumer={"workers": 1}, work_ms=2.0)
+    assert run(ahead, 1_000).requests.completed_ms.is_monotonic_increasing
 
 
 # What a mesh costs

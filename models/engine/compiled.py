@@ -115,14 +115,14 @@ def _(x, n):
 ARRIVE, STEP, VISITED, VISIT_ENDED, REFUSED, GRANTED, SERVE, WORKED, CHILDREN = range(9)
 CALLING, JOINED, SERVED, STEP_DONE = range(9, 13)
 ASK, UNREACHED, PUBLISHED, ACKNOWLEDGED, ANSWERED, BRANCH_ENDED = range(13, 19)
-DELIVER, DELIVERED, LANE_GRANTED, OUTAGE, FALL, RISE, KILLED, HUNG = range(19, 27)
-GONE, GONE_TRYING = range(27, 29)
-CALL, TRY, TRIED, AGAIN, ATTEMPT_ENDED, TIME_UP, EXPIRED = range(29, 36)
-UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(36, 43)
+DELIVER, HAND_OVER, DELIVERED, HELD, LANE_GRANTED, OUTAGE, FALL, RISE, KILLED, HUNG = range(19, 29)
+GONE, GONE_TRYING = range(29, 31)
+CALL, TRY, TRIED, AGAIN, ATTEMPT_ENDED, TIME_UP, EXPIRED = range(31, 38)
+UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(38, 45)
 # States that only the special ways of a message need.
-HEARD, COPIED, TOSS, TOSSED, POST, PLACED, LINGER, LINGERED, SEND, SENT, SENT_COPIED = range(43, 54)
-PARTED, SENT_BACK, CONFIRMED, STORED, LOGGED, MIRROR, MIRRORED, IN_LOG, ROOMY = range(54, 63)
-GIVE_BACK, GIVEN_BACK = range(63, 65)
+HEARD, COPIED, TOSS, TOSSED, POST, PLACED, LINGER, LINGERED, SEND, SENT, SENT_COPIED = range(45, 56)
+BROUGHT, BROUGHT_HELD, SENT_BACK, CONFIRMED, STORED, LOGGED, MIRROR, MIRRORED = range(56, 64)
+IN_LOG, ROOMY, GIVE_BACK, GIVEN_BACK = range(64, 68)
 
 # Whom a frame answers to.
 ANSWER, SEQUENCE, BRANCH, ATTEMPT, VISIT, MESSAGE_STEP, UNDOING, FIRST_TIME, POSTED = range(9)
@@ -144,7 +144,7 @@ FRAME = np.dtype(
     [(name, u4) for name in "state step request role parent next child result attempt scope".split()]
     + [(name, f8) for name in ("started", "asked", "half", "deadline", "paused")]
     + [(name, u4) for name in "pending tries trial timer done lapsed given_up".split()]
-    + [(name, u4) for name in ("first_commit", "last_commit", "needed", "inner", "spare")],
+    + [(name, u4) for name in ("first_commit", "last_commit", "needed", "inner", "behind")],
     align=True,
 )  # fmt: skip
 REQUEST = _row("flow reply outcome attempts undone open first_commit last_commit",
@@ -153,6 +153,7 @@ STEP_ROW = _row("service mode parallel children first_child partitions group log
                 "policy apart broker link delivery_link toll", "stream",
                 "fails errors loss delivery_loss")  # fmt: skip
 GROUP = _row("first_lane lanes prefetch room turn", "", "")  # `room` is a resource
+WAY = _row("first last", "", "")  # who is on a way on which nobody overtakes
 LOG = _row("acks mirrored mirror_link deliveries idempotent shares first_share outbox", "",
            "mirror_loss retention_ms redelivery_ms")  # fmt: skip
 OUTBOX = _row(
@@ -431,6 +432,27 @@ def message_of(frames, frame):
 
 
 @part_of_kernel
+def set_out(ways, way, frames, frame):
+    """Begin a way on which nobody overtakes, see `Messages.in_order` of the reference."""
+    frames[frame].behind = NOBODY
+    if ways[way].first == NOBODY:
+        ways[way].first = frame
+    else:
+        frames[ways[way].last].behind = frame
+    ways[way].last = frame
+
+
+@part_of_kernel
+def come_through(ways, way, frames, frame, held):
+    """End it; whoever has been `held` at its end by this frame, or NOBODY."""
+    behind = frames[frame].behind
+    ways[way].first = behind
+    if behind != NOBODY and frames[behind].state == held:
+        return behind
+    return NOBODY
+
+
+@part_of_kernel
 def vanish(by_step, frames, requests, frame, warmup):
     """Note that nobody will process this message."""
     counted = requests[frames[frame].request].position >= warmup
@@ -550,6 +572,7 @@ def kernel(
     edges,  # EDGE, of each policy
     groups,  # GROUP
     in_hand,  # (lanes,) messages that each consumer has, where their number is limited
+    ways,  # WAY: to each lane, then from each outbox
     logs,  # LOG
     shares,  # cumulative shares of all partitions that differ
     outboxes,  # OUTBOX
@@ -1128,8 +1151,6 @@ def kernel(
                 frames[message].role = MESSAGE_STEP
                 frames[message].parent = NOBODY
                 if mishaps is not None:
-                    if steps[step].log != NOBODY:
-                        frames[message].state = STORED
                     frames[message].attempt = frames[frame].attempt
                     frames[message].scope = NOBODY
                     frames[message].trial = frames[frame].attempt
@@ -1186,7 +1207,23 @@ def kernel(
                     soon_tail += 1
                 break
 
-            elif state == DELIVER:
+            elif state == DELIVER or state == HAND_OVER:
+                if state == DELIVER:
+                    group = steps[step].group
+                    if group != NOBODY and (mishaps is None or groups[group].prefetch == 0):
+                        attempt = 0 if mishaps is None else frames[frame].attempt
+                        chance = chance_of(seed, steps[step].stream, requests[request].index,
+                                           attempt, draws.PARTITION)  # fmt: skip
+                        partition = partition_of(
+                            steps[step].partitions, steps[step].log, logs, shares, chance
+                        )
+                        lane = groups[group].first_lane + partition % groups[group].lanes
+                        frames[frame].parent = services + lane
+                        frames[frame].result = OK
+                        set_out(ways, lane, frames, frame)
+                    if mishaps is not None and steps[step].log != NOBODY:
+                        state = STORED
+                        continue
                 if mishaps is not None:
                     part = steps[step].broker
                     if steps[step].log != NOBODY and logs[steps[step].log].mirrored:
@@ -1194,7 +1231,7 @@ def kernel(
                     if part == NOBODY or parts[part].down == 0:
                         part = steps[step].delivery_link
                     if part != NOBODY and parts[part].down > 0:
-                        frames[frame].state = DELIVER
+                        frames[frame].state = HAND_OVER
                         wait_for(parts, part, frames, frame)
                         break
                     loss, way = steps[step].delivery_loss, draws.LOSS_DELIVERY
@@ -1202,23 +1239,23 @@ def kernel(
                 share = 0.5
                 state = DELIVERED
 
-            elif state == DELIVERED:
-                group = steps[step].group
-                if group == NOBODY:
+            elif state == DELIVERED or state == HELD:
+                if steps[step].group == NOBODY:
                     state = STEP
                 else:
+                    lane = np.int64(frames[frame].parent)
+                    if ways[lane - services].first != frame:
+                        frames[frame].state = HELD
+                        break
+                    behind = come_through(ways, lane - services, frames, frame, HELD)
+                    if behind != NOBODY:
+                        soon[soon_tail & mask] = behind
+                        soon_tail += 1
+                    if mishaps is not None and frames[frame].result == VANISHED:
+                        frames[frame].parent = NOBODY
+                        state = STEP_DONE
+                        continue
                     frames[frame].asked = now
-                    if mishaps is not None and groups[group].prefetch > 0:
-                        lane = np.int64(frames[frame].parent)
-                    else:
-                        attempt = 0 if mishaps is None else frames[frame].attempt
-                        chance = chance_of(seed, steps[step].stream, requests[request].index,
-                                           attempt, draws.PARTITION)  # fmt: skip
-                        partition = partition_of(
-                            steps[step].partitions, steps[step].log, logs, shares, chance
-                        )
-                        lane = services + groups[group].first_lane + partition % groups[group].lanes
-                        frames[frame].parent = lane
                     frames[frame].state = LANE_GRANTED
                     queue_for(resources, lane, frames, frame)
                     first = grant(resources, lane, frames)
@@ -1262,7 +1299,7 @@ def kernel(
                         state = STEP_DONE
                         continue
                     drawn = DRAWS * step + D_ACK
-                    state = STORED
+                    state = DELIVER
 
                 # The producer's buffer
 
@@ -1307,6 +1344,7 @@ def kernel(
                         if sends:
                             outboxes[outbox].length = 0
                             outboxes[outbox].opened += 1
+                            set_out(ways, len(in_hand) + outbox, frames, other)
                         urgent[urgent_tail & mask] = other
                         urgent_tail += 1
                     break
@@ -1337,18 +1375,26 @@ def kernel(
 
                 elif state == SENT:
                     drawn = DRAWS * step + D_ACK
-                    state = SENT_COPIED if logs[steps[step].log].acks == ALL_ACKS else PARTED
+                    state = SENT_COPIED if logs[steps[step].log].acks == ALL_ACKS else BROUGHT
 
                 elif state == SENT_COPIED:
                     drawn = DRAWS * step + D_REPLICATION
-                    state = PARTED
+                    state = BROUGHT
 
-                elif state == PARTED:
+                elif state == BROUGHT or state == BROUGHT_HELD:
+                    brings = len(in_hand) + logs[steps[step].log].outbox
+                    if ways[brings].first != frame:
+                        frames[frame].state = BROUGHT_HELD
+                        break
+                    behind = come_through(ways, brings, frames, frame, BROUGHT_HELD)
+                    if behind != NOBODY:
+                        soon[soon_tail & mask] = behind
+                        soon_tail += 1
                     posted = frames[frame].trial
                     while posted != NOBODY:
                         frames_free -= 1
                         message = free_frames[frames_free]
-                        frames[message].state = STORED
+                        frames[message].state = DELIVER
                         frames[message].step = frames[posted].step
                         frames[message].request = frames[posted].request
                         frames[message].role = MESSAGE_STEP
@@ -1406,7 +1452,7 @@ def kernel(
                         and parts[part].falls != frames[frame].pending
                     ):
                         vanish(by_step, frames, requests, frame, warmup)
-                        state = STEP_DONE
+                        state = STEP_DONE if frames[frame].parent == NOBODY else DELIVERED
                     else:
                         frames[frame].paused = now
                         state = MIRROR if logs[log].mirrored else IN_LOG
@@ -1432,7 +1478,7 @@ def kernel(
                 elif state == IN_LOG:
                     group = steps[step].group
                     if group == NOBODY or groups[group].prefetch == 0:
-                        state = DELIVER
+                        state = HAND_OVER
                         continue
                     frames[frame].asked = now
                     frames[frame].state = ROOMY
@@ -1447,10 +1493,11 @@ def kernel(
                     if requests[request].position >= warmup:
                         by_step[step].wait_ms += now - frames[frame].asked
                         by_service[steps[step].service].wait_ms += now - frames[frame].asked
-                    frames[frame].parent = services + next_with_room(
-                        groups, steps[step].group, in_hand
-                    )
-                    state = DELIVER
+                    lane = np.int64(next_with_room(groups, steps[step].group, in_hand))
+                    frames[frame].parent = services + lane
+                    frames[frame].result = OK
+                    set_out(ways, lane, frames, frame)
+                    state = HAND_OVER
 
                 elif state == GIVE_BACK:
                     wait = frames[frame].half
@@ -2145,6 +2192,8 @@ def tables(plan: Plan):
         places = rooms + len(plan.groups) + i
         outboxes[i] = (places, outbox.batch, outbox.waits, NOBODY, NOBODY, 0, 0, outbox.linger_ms)
         resources[places]["capacity"] = NOBODY if outbox.places == UNLIMITED else outbox.places
+    ways = np.zeros(plan.lanes + len(plan.outboxes), WAY)
+    ways["first"] = NOBODY
     logs = np.zeros(len(logs_used), LOG)
     shares: list[float] = []
     for i, log in enumerate(logs_used):
@@ -2212,6 +2261,7 @@ def tables(plan: Plan):
         edges,
         groups,
         np.zeros(plan.lanes, u4),
+        ways,
         logs,
         np.array(shares, float),
         outboxes,

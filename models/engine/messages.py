@@ -4,7 +4,7 @@
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from math import inf
 
@@ -18,7 +18,12 @@ HANDS_OVER = LogPlan()
 
 
 class Messages:
-    """How a message gets from its producer to its consumer."""
+    """How a message gets from its producer to its consumer.
+
+    Order is kept where one connection or one log keeps it: from a producer's buffer to the broker,
+    and from there to one consumer, its partition's or the one to which it is handed ahead. Messages
+    that are sent each by itself, or wait in one queue for all consumers, may overtake each other.
+    """
 
     def publish(self, step, job):
         """Hand a message to the broker: a round trip and its acknowledgement, then go on."""
@@ -87,16 +92,13 @@ class Messages:
             self.dispatch(outbox)
 
     def dispatch(self, outbox):
-        self.env.process(self.send(outbox.batch))
+        self.env.process(self.send(outbox.batch, outbox.way))
         outbox.batch = []
 
-    def send(self, batch):
-        """A batch crosses to the broker, as soon as it can be reached; then the messages part."""
+    def send(self, batch, way):
+        """A batch is stored by the broker; then its messages part, and its acknowledgement goes back."""
         step, job, _ = batch[0]
-        half_ms = self.draw(step.network, step, job, draws.NETWORK) / 2
-        yield from self.until_all_up(step.link, step.broker)
-        yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_THERE)
-        yield from self.store(step, job)
+        half_ms = yield from self.in_order(way, self.bring(step, job))
         for step, job, _ in batch:
             self.start(job.request, self.deliver(step, job))
         step, job, _ = batch[0]
@@ -104,29 +106,46 @@ class Messages:
         for _, _, acknowledged in batch:
             acknowledged.succeed()
 
+    def bring(self, step, job):
+        """Half a round trip to the broker, as soon as it can be reached, and its time to store."""
+        half_ms = self.draw(step.network, step, job, draws.NETWORK) / 2
+        yield from self.until_all_up(step.link, step.broker)
+        yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_THERE)
+        yield from self.store(step, job)
+        return half_ms
+
     # The log and its consumers
 
     def deliver(self, step, job):
-        """From the log to the consumer: wait for its lane and a worker, be processed."""
+        """From the broker to the consumer: wait for its lane and a worker, be processed."""
+        if step.group != NONE:
+            result = yield from self.in_lane(step, job, self.groups[step.group])
+        elif (yield from self.arrive(step, job)) is None:
+            result = VANISHED
+        else:
+            result = yield from self.process(step, job)
+        if result not in (OK, VANISHED):
+            self.give_up(job.request, FAILED)
+
+    def arrive(self, step, job):
+        """All the way to the consumer, its last half a round trip; None if it is lost before."""
+        if (yield from self.is_logged(step, job)):
+            return (yield from self.hand_over(step, job))
+        return None
+
+    def is_logged(self, step, job):
+        """Whether the message is not lost before it can be read, here or from the mirror."""
         log = step.log or HANDS_OVER
         if log.acks != ACKS["all"]:  # it has been acknowledged, but there is one copy only
             falls = self.falls(step.broker)
             yield from self.pause(self.draw(log.replication, step, job, draws.REPLICATION))
             if self.falls(step.broker) != falls:
                 self.vanish(step, job)
-                return
+                return False
         job.message.logged_ms = self.env.now
-        source = step.broker
         if log.mirror_network is not None:
             yield from self.mirror(step, job, log)
-            source = NONE
-        if step.group == NONE:
-            yield from self.hand_over(step, job, source)
-            result = yield from self.process(step, job)
-        else:
-            result = yield from self.in_lane(step, job, self.groups[step.group], source)
-        if result not in (OK, VANISHED):
-            self.give_up(job.request, FAILED)
+        return True
 
     def mirror(self, step, job, log):
         """Another broker, beside the consumer, gets a copy with a lag."""
@@ -135,24 +154,41 @@ class Messages:
         yield from self.cross(half_ms, log.mirror_loss, step, job, draws.LOSS_MIRROR)
         yield from self.pause(self.draw(log.lag, step, job, draws.LAG))
 
-    def hand_over(self, step, job, source):
-        """Half a round trip from the broker to the consumer, as soon as both can be reached."""
-        yield from self.until_all_up(source, step.delivery_link)
+    def hand_over(self, step, job):
+        """Half a round trip to the consumer, as soon as both ends can be reached."""
+        mirrored = step.log is not None and step.log.mirror_network is not None
+        yield from self.until_all_up(NONE if mirrored else step.broker, step.delivery_link)
         half_ms = self.draw(step.delivery, step, job, draws.DELIVERY) / 2
         yield from self.cross(half_ms, step.delivery_loss, step, job, draws.LOSS_DELIVERY)
         return half_ms
 
-    def in_lane(self, step, job, group, source):
+    def in_order(self, way, travel):
+        """Travel on a way on which nobody overtakes: at its end, wait for whoever set out before."""
+        before, way.last = way.last, self.env.event()
+        arrived = way.last
+        result = yield from travel
+        if before is not None and not before.triggered:
+            yield before
+        arrived.succeed()
+        return result
+
+    def in_lane(self, step, job, group):
         """One consumer has the message: that of its partition, or the next one that has room."""
         if group.plan.prefetch:
+            if not (yield from self.is_logged(step, job)):
+                return VANISHED
             asked_ms = self.env.now
             room = group.room.request()
             yield room
             self.measures.waited(step, job, asked_ms)
             lane = group.next_with_room()
-        half_ms = yield from self.hand_over(step, job, source)
-        if not group.plan.prefetch:
+            travel = self.hand_over(step, job)
+        else:
             lane = self.partition(step, job) % group.plan.lanes
+            travel = self.arrive(step, job)
+        half_ms = yield from self.in_order(group.ways[lane], travel)
+        if half_ms is None:
+            return VANISHED
         asked_ms = self.env.now
         with self.lanes[group.plan.first_lane + lane].request() as turn:
             yield turn
@@ -231,23 +267,31 @@ class Message:
     committed: bool = False
 
 
+class Way:
+    """A way on which nobody overtakes."""
+
+    last: simpy.Event | None = None  # the arrival of whoever set out last
+
+
 class Outbox:
-    """A producer's buffer towards a broker, and the batch that is being collected."""
+    """A producer's buffer towards a broker, the batch that is being collected, the way there."""
 
     def __init__(self, env, plan):
         self.plan = plan
         self.places = simpy.Resource(env, inf if plan.places == UNLIMITED else plan.places)
         self.batch = []
+        self.way = Way()
 
 
-@dataclass
 class Group:
-    """The consumers of one broker in one service."""
+    """The consumers of one broker in one service, and the way to each."""
 
-    plan: object
-    room: simpy.Resource
-    in_hand: list = field(default_factory=list)
-    turn: int = 0
+    def __init__(self, env, plan):
+        self.plan = plan
+        self.room = simpy.Resource(env, plan.lanes * plan.prefetch or 1)
+        self.in_hand = [0] * plan.lanes
+        self.ways = [Way() for _ in range(plan.lanes)]
+        self.turn = 0
 
     def next_with_room(self):
         """The next consumer in turn that may have one more message in hand; it is given one."""

@@ -108,7 +108,8 @@ class OutboxPlan:
     """A producer's buffer towards a broker: the messages that the broker has not acknowledged.
 
     It holds `places` messages at most (0: any number); who finds it full waits. They are sent
-    together: when `batch` of them have come, or `linger_ms` after the first. The producer goes on
+    together: when `batch` of them have come, or `linger_ms` after the first. No batch overtakes
+    another on its way to the broker. The producer goes on
     as soon as its message is in the buffer, or, if it `waits`, when it has been acknowledged.
     """
 
@@ -122,7 +123,8 @@ class OutboxPlan:
 class GroupPlan:
     """The consumers of one broker in one service, a lane each, from number `first_lane` on.
 
-    Each has at most `prefetch` messages in hand, on their way included (0: any number).
+    Each has at most `prefetch` messages in hand, on their way included (0: any number). On the way
+    to a lane no message overtakes another.
     """
 
     first_lane: int

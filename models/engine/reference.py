@@ -44,11 +44,7 @@ class Simulation(Messages, Outages):
         self.calls_waiting = [0] * len(plan.services)
         self.empty_ms = [0.0] * len(plan.services)  # when nobody waited last
         self.lanes = [Workers(self.env, 1) for _ in range(plan.lanes)]
-        self.groups = [
-            Group(group, simpy.Resource(self.env, group.lanes * group.prefetch or 1),
-                  [0] * group.lanes)
-            for group in plan.groups
-        ]  # fmt: skip
+        self.groups = [Group(self.env, group) for group in plan.groups]
         self.outboxes = [Outbox(self.env, outbox) for outbox in plan.outboxes]
         self.edges = [
             step.policy and policies.Edge(tokens=step.policy.budget) for step in plan.steps
