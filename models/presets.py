@@ -70,8 +70,9 @@ PRESETS: dict[str, Preset] = {
         (
             "1024 connections, 1024 pending and 1024 running requests are one limit of 1024 tries",
             "what is beyond it is refused at once and does not wait",
-            "the limit of 3 retries under way, or of 20 % of what is under way and at least 3, "
-            "is not expressed, since nothing is retried unless a route says so",
+            "the limit of 3 retries under way is left out, since nothing is retried unless a route "
+            "says so: then it is `concurrent: {}` beside the attempts, and Envoy's retry budget is "
+            "`concurrent: {share: 0.2, at_least: 3}`",
         ),
     ),
     "envoy-outlier": Preset(

@@ -47,6 +47,19 @@ class Budget(Part):
     """Tokens that come in per second."""
 
 
+class Concurrent(Part):
+    """How many retries may be under way at once, the pauses before them included.
+
+    The default is the limit of Envoy's circuit breakers, `max_retries` (envoyproxy/data-plane-api
+    @84e84367). Its retry budget is a share of 0.2, and at least 3.
+    """
+
+    at_least: Annotated[int, a_count("0 or more retries", 0)] = 3
+    """So many may be under way, however few tries are."""
+    share: Share = 0.0
+    """As many as this share of the tries under way, if that is more."""
+
+
 class Retry(Part):
     """Trying again after a try that did not succeed."""
 
@@ -74,6 +87,8 @@ class Retry(Part):
     """What the pause is multiplied by after each further try."""
     budget: Budget | None = None
     """What limits the retries of all calls together; null: nothing."""
+    concurrent: Concurrent | None = None
+    """What limits the retries that are under way at once; null: nothing."""
 
     @model_validator(mode="after")
     def _complete(self):

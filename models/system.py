@@ -421,8 +421,9 @@ class System(Part):
         budget at most as often as that brings in (an upper bound); messages are delivered again. Drawn outages take a share of
         the time: messages that come meanwhile are done in the rest of it, calls are lost. All else
         that happens to calls is left out: repetitions after time limits, outages and full queues,
-        which add to the load, and what time limits, breakers, throttles and outages of other
-        services keep away. Where none of these act, and but for budgets, this is a lower bound.
+        which add to the load, and what time limits, breakers, throttles, limits on the retries under
+        way and outages of other services keep away. Where none of these act, and but for budgets,
+        this is a lower bound.
         """
         own = dict.fromkeys(self.services, 0.0)
         held = dict.fromkeys(self.services, 0.0)

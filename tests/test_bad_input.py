@@ -114,7 +114,7 @@ CASES = [
     ((*ROOT, "work"), "5ms", "flows.buy.root.work: '5ms' was found; expected a mapping with distribution, cv, phases, low_ms, high_ms, shape, values_ms, mean_ms; write {mean_ms: 5}"),
     ((*ROOT, "then", 0), "payment", "flows.buy.root.then[0]: 'payment' was found; expected a mapping with service, name, work, in_parallel, then, via, fails, errors, undo, idempotent, deferrable, preset, timeout_ms, patience, passes_deadline, retry, breaker, throttle, bulkhead; write {service: NAME}"),
     ((*THEN0, "timeout_ms"), 0, "flows.buy.root.then[0].timeout_ms: 0 was found; expected a time in ms, above 0"),
-    ((*THEN0, "retry"), 3, "flows.buy.root.then[0].retry: 3 was found; expected a mapping with attempts, on, backoff, pause, base_ms, cap_ms, factor, budget; write {attempts: 3}"),
+    ((*THEN0, "retry"), 3, "flows.buy.root.then[0].retry: 3 was found; expected a mapping with attempts, on, backoff, pause, base_ms, cap_ms, factor, budget, concurrent; write {attempts: 3}"),
     ((*THEN0, "retry"), {"attempts": 0}, "flows.buy.root.then[0].retry.attempts: 0 was found; expected a number of tries of at least 1"),
     ((*THEN0, "retry"), {"attempts": 2, "on": ["timeout"]}, "flows.buy.root.then[0].retry.on[0]: 'timeout' was found; expected one of failed, rejected, timed_out, unavailable, broken; did you mean 'timed_out'?"),
     ((*THEN0, "retry"), {"attempts": 2, "backoff": "jitter"}, "flows.buy.root.then[0].retry.backoff: 'jitter' was found; expected one of none, drawn, exponential, full_jitter, equal_jitter, decorrelated; did you mean"),

@@ -120,6 +120,71 @@ def test_a_smaller_budget_means_fewer_tries():
     assert tried(1, 0.05) < tried(1, 0.2) < tried(10_000, 1)
 
 
+def test_a_tighter_limit_on_the_retries_under_way_means_fewer_tries():
+    def found(**retry):
+        return run(shop({"errors": 0.5, "retry": {"attempts": 4, **retry}}))
+
+    tried = [payment(found(concurrent={"at_least": n}), "tried") for n in (0, 1, 3)]
+    columns = ["arrived_ms", "replied_ms", "completed_ms"]
+    free, wide = (found(**more).requests[columns].to_numpy()
+                  for more in ({}, {"concurrent": {"at_least": 10**9}}))  # fmt: skip
+    assert tried[0] == payment(run(shop({"errors": 0.5})), "handled")
+    assert tried[0] < tried[1] < tried[2]
+    assert np.array_equal(free, wide)
+
+
+def failing(down=(), **policy):
+    """100 calls a second to a service that works for a second and breaks off."""
+    here = {"infrastructure": "here", "workers": 1000}
+    work = {"mean_ms": 1000, "distribution": "deterministic"}
+    step = {"service": "bank", "work": work, "errors": 1, **policy}
+    return System.model_validate(
+        {
+            "name": "failing",
+            "infrastructures": {"here": {}},
+            "network": {"within_ms": 0},
+            "services": {"till": here, "bank": here},
+            "flows": {
+                "pay": {
+                    "rate_per_s": 100,
+                    "arrivals": "deterministic",
+                    "root": {"service": "till", "then": [step]},
+                }
+            },
+            "outages": [{"services": [name], "from_ms": 5_005, "for_ms": 100} for name in down],
+        }
+    )
+
+
+def at_the_bank(system, column="busy"):
+    series = run(system, 1_000, series_ms=7).service_series
+    bank = series[(series.service == "bank") & series.time_ms.between(3_000, 10_000)]
+    return bank[column].to_numpy()
+
+
+@pytest.mark.parametrize("backoff", [{}, {"backoff": "exponential", "base_ms": 100}])
+def test_no_more_retries_are_under_way_than_may_be(backoff):
+    """First tries are the same with and without retries, since none of them waits."""
+    first = at_the_bank(failing())
+    retry = {"attempts": 1_000, "concurrent": {}, **backoff}
+    under_way = at_the_bank(failing(retry=retry)) - first
+    assert under_way.max() == 3  # Envoy's max_retries
+    assert backoff or under_way.min() == 3
+    retry["concurrent"] = {"share": 0.2, "at_least": 3}  # its retry budget
+    shared = at_the_bank(failing(retry=retry)) - first
+    assert (shared <= 0.2 * (first + shared)).all()
+    assert backoff or shared.min() > 0.2 * first.min() - 1
+
+
+@pytest.mark.parametrize(
+    "policy", [{"bulkhead": 10}, {"retry": {"attempts": 1_000, "concurrent": {}}}]
+)
+def test_a_caller_that_has_fallen_takes_no_place_any_more(policy):
+    """An outage of the caller's service ends its calls, and frees their places on the edge."""
+    calm, fallen = (at_the_bank(failing(down, **policy))[-100:] for down in ((), ["till"]))
+    assert np.array_equal(calm, fallen)
+
+
 def test_a_breaker_spares_what_is_down():
     breaker = {"breaker": {"window": 20, "minimum": 20, "open_ms": 2000, "trials": 2}}
     without, with_breaker = run(shop(**DOWN)), run(shop(breaker, **DOWN))

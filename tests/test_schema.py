@@ -86,6 +86,7 @@ FULL = {  # every key of every part, once at least
                             "cap_ms": 50,
                             "factor": 2,
                             "budget": {"tokens": 5, "per_call": 0.1, "per_s": 1},
+                            "concurrent": {"share": 0.1, "at_least": 2},
                         },
                         "throttle": {"multiplier": 2, "window_ms": 1000},
                         "bulkhead": 3,

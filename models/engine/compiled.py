@@ -89,7 +89,8 @@ for name in ("philox", "uniforms", "log"):
 for name in ("exp", "normal_quantile", "value_of", "sample", "profile_gap", "retransmission_ms"):
     register_jitable(**QUICK)(getattr(draws, name))
 register_jitable(**QUICK)(draws.again)
-for name in ("passed_on", "lets_through", "answered", "earns", "tries_again", "pause_ms"):
+for name in ("passed_on", "lets_through", "answered", "hangs_up", "earns", "tries_again",
+             "pause_ms"):  # fmt: skip
     register_jitable(**QUICK)(getattr(policies, name))
 
 
@@ -161,9 +162,10 @@ OUTBOX = _row(
 )  # `places` is a resource
 TOLL = _row("", "trace", "hop_ms fresh round_trips handshake_ms work_ms span_ms sampled")
 POLICY = _row("passes", "attempts retry_on backoff window minimum trials bulkhead ring",
-              "base_ms cap_ms factor budget earns earns_per_ms throttle throttle_ms share open_ms"
+              "base_ms cap_ms factor budget earns earns_per_ms retries retry_share throttle throttle_ms "
+              "share open_ms"
               )  # fmt: skip
-EDGE = _row("", "in_flight state begun succeeded seen failures",
+EDGE = _row("", "in_flight retries state begun succeeded seen failures",
             "tokens earned_ms requests accepts faded_ms opened_ms")  # fmt: skip
 DRAW = _row("", "kind stream purpose ahead", "p0 p1 p2")
 RESOURCE = _row(
@@ -1598,6 +1600,10 @@ def kernel(
                     while frames[inner].state == CALLING:
                         inner = frames[inner].inner
                     waits = False
+                    if frames[inner].state == TRIED or frames[inner].state == TRY:
+                        number = steps[frames[inner].step].policy
+                        policies.hangs_up(edges[number], policy_rows[number], frames[inner].tries,
+                                          frames[inner].state == TRIED)  # fmt: skip
                     if frames[inner].state == TRIED:
                         frames[inner].state = GONE_TRYING
                         trial = frames[inner].trial

@@ -76,7 +76,8 @@ class PolicyPlan:
     `limit` is the time that it waits for one try (infinite: none was set); `passes` hands that
     deadline on to the callee. `attempts` tries at most, while the bit of the result is set in `retry_on`.
     A retry takes one of `budget` tokens, of which each first try earns `earns` and each
-    millisecond `earns_per_ms`. With `throttle` K, a try is given up at once with probability
+    millisecond `earns_per_ms`. As many retries as `retries` or, if it is more, the `retry_share` of
+    the tries under way may be under way at once (infinite: any number). With `throttle` K, a try is given up at once with probability
     max(0, (requests - K accepts) / (requests + 1)), counted over about `throttle_ms`. The breaker
     looks at the last `window` results (0: none). At most `bulkhead` tries at once (0: any number).
     """
@@ -93,6 +94,8 @@ class PolicyPlan:
     budget: float = math.inf
     earns: float = 0.0
     earns_per_ms: float = 0.0
+    retries: float = math.inf
+    retry_share: float = 0.0
     throttle: float = 0.0
     throttle_ms: float = 0.0
     window: int = 0
@@ -523,6 +526,8 @@ def _policy_plan(policy):
                 "earns": budget.per_call,
                 "earns_per_ms": budget.per_s / 1000,
             }
+        if concurrent := retry.concurrent:
+            said |= {"retries": float(concurrent.at_least), "retry_share": concurrent.share}
     if throttle := policy.get("throttle"):
         said |= {"throttle": throttle.multiplier, "throttle_ms": throttle.window_ms}
     if breaker := policy.get("breaker"):

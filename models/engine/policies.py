@@ -8,7 +8,8 @@ Sources: the breaker follows M. T. Nygard, "Release It!", 2nd ed. 2018, chapter 
 of counted results of resilience4j; back-off and jitter follow M. Brooker, "Exponential Backoff and
 Jitter", AWS Architecture Blog, 2015; client throttling follows B. Beyer et al., "Site Reliability
 Engineering", 2016, chapter 21, equation for client request rejection; a retry budget is a token
-bucket as in Finagle and Linkerd.
+bucket as in Finagle and Linkerd; a limit on the retries under way is that of Envoy's circuit
+breakers.
 """
 
 import math
@@ -40,6 +41,7 @@ class Edge:
     """What has happened on one edge: tries in flight, tokens, fading counts, the breaker."""
 
     in_flight: int = 0
+    retries: int = 0  # under way, their pauses included; counted where there is a limit
     tokens: float = 0.0
     earned_ms: float = 0.0
     requests: float = 0.0
@@ -114,6 +116,15 @@ def answered(edge, policy, ring, first, result, now_ms):
         edge.failures = 0
 
 
+def hangs_up(edge, policy, tries, asks):
+    """A caller has gone for ever after `tries` tries, in the middle of one more if it `asks`."""
+    edge.in_flight -= asks
+    if policy.retries < math.inf and tries > 0:
+        edge.retries -= 1
+    if asks and edge.state == HALF_OPEN and edge.begun > 0:
+        edge.begun -= 1
+
+
 def earns(edge, policy, now_ms):
     """The first try of a call brings the edge's budget a part of a token."""
     filled = edge.tokens + policy.earns + policy.earns_per_ms * (now_ms - edge.earned_ms)
@@ -122,8 +133,14 @@ def earns(edge, policy, now_ms):
 
 
 def tries_again(edge, policy, result, tries, now_ms):
-    """Whether to try again after `tries` tries; takes a token of the budget if so."""
+    """Whether to try again after `tries` tries; if so it is counted, and takes a token of the budget."""
+    if policy.retries < math.inf and tries > 1:
+        edge.retries -= 1
     if result == OK or tries >= policy.attempts or policy.retry_on >> result & 1 == 0:
+        return False
+    if policy.retries < math.inf and edge.retries >= max(
+        policy.retries, math.floor(policy.retry_share * edge.in_flight)
+    ):
         return False
     if policy.budget < math.inf:
         filled = edge.tokens + policy.earns_per_ms * (now_ms - edge.earned_ms)
@@ -132,6 +149,8 @@ def tries_again(edge, policy, result, tries, now_ms):
         if edge.tokens < 1.0:
             return False
         edge.tokens -= 1.0
+    if policy.retries < math.inf:
+        edge.retries += 1
     return True
 
 

@@ -6,6 +6,7 @@ number belongs to whoever draws it (`draws.py`), never to the order of events, s
 produces the same times for every request.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -234,7 +235,8 @@ class Simulation(Messages, Outages):
             part = self.part(step, job, draws.again(job.attempt, tries))
             chance = self.uniform(step, part, draws.THROTTLE) if policy.throttle else 0.0
             if policies.lets_through(edge, policy, self.env.now, chance):
-                result = yield from self.attempt(step, job, part)
+                with self.hanging_up(step, tries, True):
+                    result = yield from self.attempt(step, job, part)
                 policies.answered(edge, policy, self.rings[step.number], 0, result, self.env.now)
             else:
                 result = BROKEN
@@ -244,7 +246,17 @@ class Simulation(Messages, Outages):
                 return result
             job.request.attempts += 1
             pause_ms = self.back_off(step, part, tries, pause_ms)
-            yield from self.pause(pause_ms)
+            with self.hanging_up(step, tries, False):
+                yield from self.pause(pause_ms)
+
+    @contextmanager
+    def hanging_up(self, step, tries, asks):
+        """If the caller's service falls meanwhile, its edge has one call less."""
+        try:
+            yield
+        except simpy.Interrupt:
+            policies.hangs_up(self.edges[step.number], step.policy, tries, asks)
+            raise
 
     def part(self, step, job, attempt):
         """The job of one try, with the limit of the caller's patience and of its own deadline."""
