@@ -73,7 +73,14 @@ class _Project:
         place = self.place(file)
         found = text_of(file or "-", {}, "", "Compose", InvalidSystem)[1]
         self.allowance.take(len(found))
-        documents = parse_all(found, place)
+        try:
+            documents = parse_all(found, place)
+        except InvalidSystem as error:
+            if "!reset" in found or "!override" in found:
+                raise InvalidSystem(
+                    f"{error}; or import what `docker compose config` prints, which carries it out"
+                ) from None
+            raise
         if not documents:
             raise InvalidSystem(f"{place}: the file is empty; expected a Compose file")
         if len(documents) > 1 or not isinstance(documents[0], Mapping):

@@ -16,6 +16,7 @@ files; here is what both mean.
 * Calls: `depends_on`, and environment variables that name another workload's host, as `http://HOST`,
   `HOST:PORT`, also in lists, or alone where the variable's name ends with one of `ADDRESSES`. Values of
   variables are never shown, since there may be passwords among them.
+* What a variable of OpenTelemetry names takes telemetry and no requests: it is left out.
 * Requests arrive at workloads that nobody names.
 """
 
@@ -53,6 +54,7 @@ ADDRESSES = (
     "HOST", "HOSTS", "HOSTNAME", "ADDR", "ADDRESS", "URL", "URI", "SERVER", "SERVERS", "ENDPOINT",
     "SERVICE", "BROKER", "BROKERS", "NODES",
 )  # fmt: skip
+TELEMETRY = "OTEL_"  # begins the variables of OpenTelemetry, such as OTEL_EXPORTER_OTLP_ENDPOINT
 _HOST = re.compile(  # not the user in user:password@host
     r"(?:^|[\s,;=|\"'\[({@]|//)([A-Za-z0-9][\w.-]*+)(?!:[^/\s@]{0,200}@)(?=(:\d|[/\s,;|\"'\])}?]|$))"
 )
@@ -229,7 +231,11 @@ def draft(
     links = sorted(sorted(sites[end] for end in pair) for pair in crossed if len(pair) == 2)
     assumed = ["each replica has one request in hand at a time, so that workers are replicas"]
     if any(calls.values()):
-        assumed += ["who calls whom: guessed from depends_on and environment variables"]
+        said = {
+            word for key in services for where in workloads[key].named.values() for word in where
+        }
+        depends = "depends_on and " if "depends_on" in said else ""
+        assumed += [f"who calls whom: guessed from {depends}environment variables"]
     network: dict[str, Any] = {"within_ms": FILL_IN}
     comments["network", "within_ms"] = "Round trip inside one infrastructure, in ms."
     if links:
@@ -265,9 +271,9 @@ def draft(
 
 def _head(source: str, left_out: tuple[str, ...], gaps: int) -> str:
     lines = [
-        f"Made from {source}, which does not say how often requests come, how long work takes and "
-        f"what is called when. That is marked {FILL_IN}, {gaps} times: `decouple check` names each "
-        "place until nothing is left, and nothing runs before.",
+        f"Made from {source}. Not said there: how often requests come, how long work takes and what "
+        f"is called when. That is marked {FILL_IN}, {gaps} times: `decouple check` names each place "
+        "until nothing is left, and nothing runs before.",
         *(f"Left out: {sentence}." for sentence in left_out),
     ]
     return "\n".join(lines)
@@ -312,7 +318,8 @@ def _where(found: Iterable[str]) -> str:
 
 
 def _without_attendants(workloads: dict[Any, Workload]) -> tuple[dict[Any, Workload], list[str]]:
-    """Without what only brokers name and names nothing else (ZooKeeper); nodes as one broker."""
+    """Without what only brokers name and names nothing else (ZooKeeper) and without what a variable
+    of OpenTelemetry names (a collector, which no request waits for); nodes as one broker."""
     first: dict[tuple, Any] = {}
     of: dict[Any, Any] = {}
     for key, one in workloads.items():
@@ -323,11 +330,19 @@ def _without_attendants(workloads: dict[Any, Workload]) -> tuple[dict[Any, Workl
     for key, one in workloads.items():
         for other in one.named:
             named_by.setdefault(other, set()).add(key)
+    collectors = {
+        other
+        for one in workloads.values()
+        for other, where in one.named.items()
+        if any(word.startswith(TELEMETRY) for word in where) and not workloads[other].is_broker
+    }
     dropped, kept = [], {}
     for key, one in workloads.items():
         users = named_by.get(key, set()) - {key}
         if of.get(key, key) != key:
             dropped.append(f"{one.name}, another node of the broker {workloads[of[key]].name}")
+        elif key in collectors:
+            dropped.append(f"{one.name}, which takes telemetry")
         elif key not in of and users and users <= set(of) and set(one.named) <= set(of):
             dropped.append(f"{one.name}, which only brokers name")
         else:
