@@ -525,8 +525,8 @@ BAD = {
     "no traces": (b'{"name": "shop"}', "no span was found"),
     "no span": (DOCUMENT, "no span was found"),
     "a list": (b"[1, 2, 3]", "no span was found"),
-    "cut off": (DOCUMENT[:-4], "the file ends in the middle"),
-    "cut off in a string": (DOCUMENT[:10], "the file ends in the middle"),
+    "cut off": (DOCUMENT[:-4], "an end in the middle"),
+    "cut off in a string": (DOCUMENT[:10], "an end in the middle"),
     "two brackets too many": (DOCUMENT + b"]}", "a closing bracket without its opening one"),
     "wrong bracket": (b'{"resourceSpans": [}', "a closing bracket without its opening one"),
     "no comma": (DOCUMENT.replace(b"[]", b"[{} {}]"), "no JSON"),
@@ -536,7 +536,7 @@ BAD = {
     "no JSON in a resource": (b'{"resourceSpans":[{"resource":x,"scopeSpans":[{"spans":[]}]}]}',
                               "no resource or trace"),
     "nested": (NESTED + b"]" * 100_000 + b"}]}]}]}", "no JSON"),
-    "nested and cut off": (NESTED, "the file ends in the middle"),
+    "nested and cut off": (NESTED, "an end in the middle"),
     "nested around": (b"[" * 100_000, "more than 32 levels"),
     "gzip of nothing": (gzip.compress(b""), "the file is empty"),
     "gzip of text": (gzip.compress(b"hello"), "no JSON was found in this gzip file"),
@@ -564,6 +564,15 @@ def test_bad_files_are_refused_in_one_sentence(kind, tmp_path):
     assert result.output.startswith(str(path))
     assert "; expected " in result.output
     assert not out.exists()
+
+
+def test_traces_from_the_standard_input(ended, tmp_path):
+    text = samples.lines(samples.otlp_json(ended))
+    found = CliRunner().invoke(main, ["import", "traces", "-", "--name", "a"], input=text)
+    path = written(tmp_path, text, "-")
+    assert found.exit_code == 0
+    same = decouple("import", "traces", path, "--name", "a")
+    assert (found.stdout, found.stderr) == (same.stdout, same.stderr)
 
 
 def test_a_file_that_is_there_is_not_written_over(tmp_path):

@@ -43,8 +43,9 @@ def traces(file, output, sampled, name, as_json):
     """From traces: services, flows, work times, round trips.
 
     FILE holds the spans of many requests, as OpenTelemetry's OTLP JSON (also one document a line,
-    as the Collector's file exporter writes it) or as Jaeger's JSON export; each also gzipped. Take
-    some minutes of ordinary load, with every span of the requests that are in it.
+    as the Collector's file exporter writes it) or as Jaeger's JSON export; each also gzipped. `-` is
+    the standard input, as in `zcat traces-*.gz | decouple import traces -`. Take some minutes of
+    ordinary load, with every span of the requests that are in it.
 
     The system is written with a comment at everything that traces cannot tell. What was read and
     dropped, and which figures are bounds or guesses, is said on standard error, or with --json as

@@ -15,10 +15,12 @@ import base64
 import binascii
 import gzip
 import re
+import sys
 import zlib
 from array import array
 from bisect import bisect_left
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,11 +88,14 @@ class Spans:
 
 
 def read(path, progress: bool = False) -> Spans:
-    """The spans of a file. Raises InvalidTraces: one sentence, `file: what is wrong`."""
+    """The spans of a file, or of the standard input (`-`).
+
+    Raises InvalidTraces: one sentence, `file: what is wrong`.
+    """
     place = str(path) if str(path).isprintable() and 0 < len(str(path)) < 200 else repr(path)[:60]
     spans = Spans()
     try:
-        with Path(path).open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if place == "-" else Path(path).open("rb") as file:
             total = file.seek(0, 2) if file.seekable() else None
             if total is not None:
                 file.seek(0)
@@ -218,7 +223,7 @@ class Splitter:
     def finish(self):
         self.look(self.left)
         if self.levels or self.left.strip():
-            self.refuse("the file ends in the middle", "a whole document; was it cut off?")
+            self.refuse("an end in the middle", "a whole document; was it cut off?")
 
     def find(self, text):
         """Go through the brackets of a text, up to the last that can be dealt with now; where it is."""
