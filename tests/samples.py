@@ -100,12 +100,14 @@ def spans(requests=400, seed=1, skew_ms=(0, 0, 0), sampler=None, links=True):
 STOCK_MS, BANK_MS, PACK_MS, FETCH_MS = 9.0, 30.0, 6.0, 25.0
 
 
-def orders(requests=100, batch=1):
+def orders(requests=100, batch=1, restless=False):
     """The ended spans of a `shop` whose every order asks `stock`, has it paid and is packed later.
 
     Every tenth span of `stock` was not exported. `bank.example` was not instrumented, and refuses
     every twentieth payment. `packer` fetches messages in a trace of its own, as Java's agent records
-    it, some at a time; the span of the work on these has a link to each. Nothing is random.
+    it, some at a time; the span of the work on these has a link to each. With `restless`, `stock` fails
+    every tenth time and is asked again at once, and `shop` answers before `stock` does. Nothing is
+    random.
     """
     memory = InMemorySpanExporter()
     tracers = {}
@@ -125,14 +127,20 @@ def orders(requests=100, batch=1):
     for number in range(requests):
         clock = Clock(20.0 * number)
         order = begin("shop", "POST /orders", SpanKind.SERVER, clock)
-        call = begin("shop", "reserve", SpanKind.CLIENT, clock, order, peer_service="stock")
-        clock.after(RTT_MS / 2)
-        reserve = begin("stock", "reserve", SpanKind.SERVER, clock, call)
-        clock.after(STOCK_MS)
-        if number % 10:
-            reserve.end(clock.ns)
-        clock.after(RTT_MS / 2)
-        call.end(clock.ns)
+        for again in (False, True) if restless and number % 10 == 0 else (True,):
+            call = begin("shop", "reserve", SpanKind.CLIENT, clock, order, peer_service="stock")
+            clock.after(RTT_MS / 2)
+            reserve = begin("stock", "reserve", SpanKind.SERVER, clock, call)
+            clock.after(STOCK_MS)
+            if not again:
+                reserve.set_status(StatusCode.ERROR)
+            if restless or number % 10:
+                reserve.end(clock.ns)
+            clock.after(RTT_MS / 2)
+            call.end(clock.ns)
+        if restless:
+            order.end(clock.ns - 10**6)
+            continue
         pay = begin("shop", "pay", SpanKind.CLIENT, clock, order, server_address="bank.example")
         clock.after(BANK_MS + RTT_MS)
         if number % 20 == 5:

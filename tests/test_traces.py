@@ -377,6 +377,17 @@ def test_calls_that_fail_where_nothing_was_instrumented_fail_there(tmp_path):
     assert not any("failed" in note for note in found.notes)
 
 
+def test_calls_that_are_made_again_or_not_waited_for_are_said(tmp_path):
+    found = import_traces(written(tmp_path, samples.otlp_json(samples.orders(restless=True))))
+    (flow,) = found.system.flows.values()
+    (stock,) = flow.root.then
+    assert (stock.fails, flow.root.fails, stock.deferrable) == (0, 0, True)
+    assert stock.work.mean_ms == pytest.approx(samples.STOCK_MS, abs=1e-4)
+    (again,) = [count for note, count in found.notes.items() if "called again" in note]
+    assert again == 10
+    assert any("does not wait for it" in guess for guess in found.guesses)
+
+
 @pytest.mark.parametrize("form", [samples.otlp_json, samples.jaeger_json])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_fetching_messages_is_no_flow_and_batches_are_said(batch, form, tmp_path):

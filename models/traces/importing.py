@@ -444,6 +444,13 @@ class _Importing:
             step["via"] = self.broker_names(self.names[broker] or "broker", broker)
             step["deferrable"] = True
             rows_of[broker].append((step["via"], rows))
+        elif mode == CALL and self.unawaited(rows):
+            step["deferrable"] = True
+            self.comments[(*where, "deferrable")] = "its caller did not wait for it"
+            self.guesses.append(
+                f"flows: a caller of '{label}' does not wait for it in '{one.name}'; here it does, "
+                "until the stage asynchronous makes it a message"
+            )
         failed = int(f.caused[rows].sum())
         if failed:
             step["fails"] = _rounded(failed / len(rows))
@@ -469,6 +476,12 @@ class _Importing:
         if then:
             step["then"] = then
         return step
+
+    def unawaited(self, rows):
+        """Whether most calls end after whoever made them: in one service, by one clock."""
+        f = self.f
+        rows = rows[f.edge[rows] >= 0]
+        return len(rows) and (f.end[f.edge[rows]] > f.end[f.near[rows]]).mean() > 0.5
 
     def groups(self, one, path):
         """The children of a step, in order, those together that are called in parallel."""

@@ -250,13 +250,22 @@ def _visits(c, up, alive, depth, whole, counted, batched, dropped, notes):
     holds = (alive & asks & ~visit & (below | lost)) | unseen | ((mode == CALL) & (edge < 0))
     holds &= near >= 0
     own = c["end"] - c["start"] - _covered(np.flatnonzero(holds), near, c["start"], c["end"])
-    failing = np.flatnonzero((error & (mode > 0) & (mode < MESSAGE) | lost) & (near >= 0))
-    caused = error & (np.bincount(near[failing], minlength=len(up)) == 0)
-
-    # Places in trees.
     key = service.astype(np.int64)
     key = key << _BITS | c["name"]
     key = (key << _BITS | broker) << 2 | mode
+    retried = error & _called_again(
+        np.flatnonzero(visit & (mode > 0) & (mode < MESSAGE)), near, key,
+        *(np.where(edge >= 0, c[side][edge], c[side]) for side in ("start", "end")),
+    )  # fmt: skip
+    notes["errors after which the caller called again (retries are to be filled in)"] += int(
+        retried.sum()
+    )
+    failing = np.flatnonzero(
+        (error & ~retried & (mode > 0) & (mode < MESSAGE) | lost) & (near >= 0)
+    )
+    caused = error & ~retried & (np.bincount(near[failing], minlength=len(up)) == 0)
+
+    # Places in trees.
     path, paths = _paths(np.flatnonzero(visit & whole), near, key, c["start"])
     skewed = (edge >= 0) & ~unseen & (mode == CALL) & (kind[edge] == CLIENT)
     skewed &= (c["start"] < c["start"][edge]) | (c["end"] > c["end"][edge])
@@ -289,6 +298,16 @@ def _covered(rows, owner, start, end):
     reached[1:][same] = high[latest[:-1]][same]
     np.add.at(covered, mine, np.maximum(high - np.maximum(low, reached), 0))
     return covered
+
+
+def _called_again(rows, near, key, start, end):
+    """Which rows are followed by another of the same key for the same visit, not beside them."""
+    order = rows[np.lexsort((start[rows], key[rows], near[rows]))]
+    here, after = order[:-1], order[1:]
+    same = (near[here] == near[after]) & (key[here] == key[after]) & (start[after] >= end[here])
+    again = np.zeros(len(near), bool)
+    again[here[same]] = True
+    return again
 
 
 def _paths(rows, near, key, start):
