@@ -251,7 +251,9 @@ def _workloads(name, project, services, left_out) -> dict[str, Workload]:
             if target in found and target != key:
                 one.named.setdefault(target, []).append("links")
         for other in _depends_on(service, place):
-            if other in found and other != key:
+            if other not in services:
+                left_out.append(f"depends_on {other} of {key}: there is no such service")
+            elif other in found and other != key:
                 one.named.setdefault(other, []).append("depends_on")
         for variable, value in _environment(project, file, service, place, left_out):
             project.allowance.take(len(value))

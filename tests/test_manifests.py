@@ -589,6 +589,13 @@ def test_bad_compose_files(tmp_path, text, said):
     )
 
 
+def test_depends_on_of_a_service_that_is_not_there_is_said(tmp_path):
+    file = tmp_path / "compose.yml"
+    file.write_text("services: {web: {image: x, depends_on: [ordres]}, orders: {image: x}}")
+    said = "depends_on ordres of web: there is no such service"
+    assert compose(str(file)).left_out == (said,)
+
+
 def test_who_takes_telemetry_is_no_step_of_a_request(tmp_path):
     said = (
         "{OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4317', OTEL_SERVICE_NAME: web, B: 'b:80'}"
