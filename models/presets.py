@@ -64,9 +64,10 @@ _EJECTION = (
 
 PRESETS: dict[str, Preset] = {
     "envoy": Preset(
-        "Envoy as it comes: limits on what is under way, no retries, no outlier detection",
-        {"bulkhead": 1024},
-        ENVOY + ", cluster circuit breakers",
+        "Envoy as it comes: limits on what is under way, 15 s of patience, no retries, no outlier "
+        "detection",
+        {"bulkhead": 1024, "timeout_ms": 15_000},
+        ENVOY + ", cluster circuit breakers and the time limit of a route",
         (
             "1024 connections, 1024 pending and 1024 running requests are one limit of 1024 tries",
             "what is beyond it is refused at once and does not wait",
@@ -77,8 +78,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "envoy-outlier": Preset(
         "Envoy with outlier detection turned on, all its settings left alone",
-        {"bulkhead": 1024, "breaker": _EJECTS_AFTER_FIVE},
-        ENVOY + ", cluster circuit breakers and outlier detection",
+        {"bulkhead": 1024, "timeout_ms": 15_000, "breaker": _EJECTS_AFTER_FIVE},
+        ENVOY + ", cluster circuit breakers, outlier detection and the time limit of a route",
         _EJECTION,
     ),
     "istio": Preset(

@@ -385,7 +385,7 @@ def known(requests: int = 100_000) -> list[Known]:
             "three tries in each of five layers",
             "tries at the bottom",
             243.0,
-            "Beyer et al. 2016, chapter 21 (243)",
+            "Brooker 2019, Amazon Builders' Library (243)",
             lambda seed: mesh.tries_at_the_bottom(
                 simulate(mesh.tower(5, {"retry": {"attempts": 3}}), 100, seed, keep="summary")
             ),

@@ -23,6 +23,8 @@ OURS = "our way to say it, see the preset's notes"
 # preset, path, value in its source (as there, then made ours), source
 VALUES = [
     ("envoy", "bulkhead", 1024, f"{ENVOY}: max_connections, max_pending, max_requests"),
+    *[(name, "timeout_ms", 1000 * 15, f"{ENVOY}: RouteAction.timeout 15 s")
+      for name in ("envoy", "envoy-outlier")],
     *[row for name in ("envoy-outlier", "istio-outlier") for row in (
         (name, "breaker.window", 5, f"{ENVOY}: consecutive_5xx; {ISTIO} takes it over"),
         (name, "breaker.minimum", 5, f"{ENVOY}: consecutive_5xx"),
