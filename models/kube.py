@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.checks import InvalidSystem, show
+from models.checks import InvalidSystem, listed, show
 from models.manifests import (
     Allowance,
     Draft,
@@ -306,11 +306,19 @@ class _Cluster:
             if not wanted:
                 self.left_out.append(f"the Service {one.name}, which selects no pods")
                 continue
+            chosen = []
             for key, about in labels.get(one.namespace, ()):
                 self.allowance.take(10)
                 if all(about.get(name) == value for name, value in wanted):
-                    names[one.namespace, one.name] = key
-                    break
+                    chosen.append(key)
+            if chosen:
+                names[one.namespace, one.name] = chosen[0]
+            if len(chosen) > 1:
+                others = listed([key[2] for key in chosen[1:4]]) + ", ..." * (len(chosen) > 4)
+                self.left_out.append(
+                    f"{others} from what the Service {one.name} selects; here, calls to it go to "
+                    f"{chosen[0][2]} alone"
+                )
         return names
 
     def opened(self) -> set[tuple[str, str]]:

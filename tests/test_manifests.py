@@ -324,6 +324,28 @@ def test_a_list_of_the_api_and_bare_pods(tmp_path):
     assert {name: one["workers"] for name, one in found.items()} == {"web": 3, "db": 1}
 
 
+def test_a_service_before_two_versions_is_said(tmp_path):
+    def deployment(name, app, **env):
+        variables = [{"name": key, "value": value} for key, value in env.items()]
+        template = {"metadata": {"labels": {"app": app}},
+                    "spec": {"containers": [{"name": "a", "image": "a", "env": variables}]}}  # fmt: skip
+        return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+                "spec": {"template": template}}  # fmt: skip
+
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "stock"},
+               "spec": {"selector": {"app": "stock"}}}  # fmt: skip
+    file = tmp_path / "all.yml"
+    versions = [deployment(f"stock-v{number}", "stock") for number in (1, 2, 3)]
+    web = deployment("web", "web", STOCK_URL="http://stock:80")
+    file.write_text(yaml.safe_dump_all([service, web, *versions]))
+    draft = kubernetes([str(file)])
+    assert tree(draft.data["flows"]["web"]["root"]) == {"web": [{"stock-v1": []}]}
+    assert draft.left_out == (
+        "stock-v2 and stock-v3 from what the Service stock selects; here, calls to it go to stock-v1 "
+        "alone",
+    )
+
+
 def test_names_that_are_there_twice_and_circles(tmp_path):
     objects = [
         deployment("all", "a", image="x", env=[("B_URL", "http://b.b")]),
