@@ -42,13 +42,20 @@ class Clock:
         return START_NS + round(self.ms * 1e6)
 
 
-def spans(requests=400, seed=1, skew_ms=(0, 0, 0), sampler=None, links=True):
-    """The ended spans of some requests; the clocks of the services differ by `skew_ms`."""
+def spans(requests=400, seed=1, skew_ms=(0, 0, 0), sampler=None, links=True, names=None):
+    """The ended spans of some requests; the clocks of the services differ by `skew_ms`.
+
+    `names`: what some of them are called instead, and the namespace.
+    """
     memory = InMemorySpanExporter()
     tracers, skews = {}, dict(zip(SERVICES, skew_ms, strict=True))
     for name in SERVICES:
-        resource = Resource({"service.name": name, "cloud.region": "north"})
-        provider = TracerProvider(resource=resource, **({"sampler": sampler} if sampler else {}))
+        said = {"service.name": name, "cloud.region": "north"}
+        if name in (names or {}):
+            said |= zip(("service.name", "service.namespace"), names[name], strict=True)
+        provider = TracerProvider(
+            resource=Resource(said), **({"sampler": sampler} if sampler else {})
+        )
         provider.add_span_processor(SimpleSpanProcessor(memory))
         tracers[name] = provider.get_tracer("sample")
     rng = np.random.default_rng(seed)
@@ -204,7 +211,7 @@ def jaeger_json(ended):
         }  # fmt: skip
         for span in resource["scopeSpans"][0]["spans"]:
             one = traces.setdefault(span["traceId"], {"spans": [], "processes": {}})
-            key = f"p-{process['serviceName']}"
+            key = f"p-{process['serviceName']}-{said.get('service.namespace')}"
             one["processes"][key] = process
             start, end = int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
             kind = {2: "server", 3: "client", 4: "producer", 5: "consumer"}.get(span["kind"])

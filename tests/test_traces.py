@@ -377,6 +377,15 @@ def test_calls_that_fail_where_nothing_was_instrumented_fail_there(tmp_path):
     assert not any("failed" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("form", [samples.otlp_json, samples.jaeger_json])
+def test_the_same_name_in_another_namespace_is_another_service(form, tmp_path):
+    ended = samples.spans(60, names={"orders": ("app", "sales"), "mailer": ("app", "post")})
+    found = import_traces(written(tmp_path, form(ended)))
+    services = set(found.system.services)
+    assert services in ({"gateway", "app", "post app", "postgresql"},
+                        {"gateway", "app", "sales app", "postgresql"})  # fmt: skip
+
+
 def test_calls_that_are_made_again_or_not_waited_for_are_said(tmp_path):
     found = import_traces(written(tmp_path, samples.otlp_json(samples.orders(restless=True))))
     (flow,) = found.system.flows.values()

@@ -43,6 +43,7 @@ NO_SPANS = (b"resource", b"scope", b"attributes", b"processes", b"resourceMetric
 BROKERS = ("messaging.system",)
 PEERS = ("peer.service", "db.system.name", "db.system", "rpc.service", "server.address",
          "net.peer.name", "http.host")  # fmt: skip
+NAMESPACE = "service.namespace"
 PLACES = ("k8s.cluster.name", "cloud.availability_zone", "cloud.region")
 
 
@@ -461,7 +462,7 @@ class Rows:
         self.processes: dict[str, int] = {}  # of a Jaeger trace: names, by their order
         self.pending = array("i")  # the process of each row of a Jaeger trace
         self.tidied: dict[str, int] = {}
-        self.ids: dict[str, int] = {}
+        self.namespaces: dict[str, str] = {}  # of each service's name, the first that was found
 
     def begin(self, otlp, refuse):
         kind = OtlpSpan if otlp else JaegerSpan
@@ -527,14 +528,21 @@ class Rows:
         self.processes.clear()
 
     def process(self, process):
-        tags = {tag.key: _plain(tag.value) for tag in process.tags or () if tag.key in PLACES}
+        keys = (*PLACES, NAMESPACE)
+        tags = {tag.key: _plain(tag.value) for tag in process.tags or () if tag.key in keys}
         return self.service({"service.name": process.serviceName, **tags})
 
     def service(self, said):
-        """The number of a service's name; 0 where it has none."""
+        """The number of a service's name; 0 where it has none.
+
+        Names are unique inside a namespace: the same in another one stands after that one's name.
+        """
         name = said.get("service.name")
         if not isinstance(name, str) or not name.strip() or name.startswith("unknown_service"):
             return 0
+        namespace = said.get(NAMESPACE)
+        if isinstance(namespace, str) and self.namespaces.setdefault(name, namespace) != namespace:
+            name = f"{namespace} {name}"
         number = self.number(name)
         place = next((said[key] for key in PLACES if isinstance(said.get(key), str)), None)
         if place:
