@@ -51,7 +51,9 @@ def execute(
     tasks = [delayed(_compile)(outage) for outage in (True, False)]
     tasks += [delayed(_run)(file, out / file.name, given or {}) for file in longest_first]
     failed = []
-    with tqdm(total=len(longest_first), unit=" notebooks", disable=not progress, leave=False) as bar:
+    with tqdm(
+        total=len(longest_first), unit=" notebooks", disable=not progress, leave=False
+    ) as bar:
         for problem in Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks):
             bar.update(problem is not None)
             failed += [problem] if problem else []
