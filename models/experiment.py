@@ -10,8 +10,9 @@ replications otherwise, both from Student's t.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,10 +72,14 @@ class Run:
     window_ms: tuple[float, float]
     seed: int
     counted: int
-    _summary: pd.DataFrame
+    _summarise: Callable[[], pd.DataFrame]
     flow_series: pd.DataFrame | None = None
     service_series: pd.DataFrame | None = None
     crowded: bool = False
+
+    @cached_property
+    def _summary(self):
+        return self._summarise().assign(seed=self.seed)
 
     def summary(self) -> pd.DataFrame:
         """Tidy: flow, metric, value, half_width (95 %), n (requests), unit, seed.
@@ -204,9 +209,9 @@ def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, c
     frame = None
     if keep == "requests":
         frame = _request_frame(plan, whole, times, skipped)
-        summary = _summary_of_rows(plan, whole, times, skipped, batches, window)
+        summarise = partial(_summary_of_rows, plan, whole, times, skipped, batches, window)
     else:
-        summary = _summary_of_sums(plan, outcome)
+        summarise = partial(_summary_of_sums, plan, outcome)
     return Run(
         frame,
         _service_frame(plan, by_service, window),
@@ -214,7 +219,7 @@ def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, c
         (float(window[0]), float(window[1])),
         seed,
         arrived - skipped,
-        summary.assign(seed=seed),
+        summarise,
         *_series_frames(plan, series_ms, places, done),
     )
 
@@ -545,9 +550,13 @@ def _summary(plan, measure, batches):
     spread = student.ppf(0.975, batches - 1) / np.sqrt(batches)  # NaN for one
 
     def half_width(values):
-        if batches == 1:
-            return np.full(len(values[0]), np.nan)
-        return spread * pd.DataFrame(values).std(ddof=1).to_numpy()
+        """From the batches (rows) that have a value."""
+        values = np.asarray(values, float)
+        known = ~np.isnan(values)
+        n = np.where(known.sum(axis=0) > 1, known.sum(axis=0), np.nan)
+        mean = np.where(known, values, 0).sum(axis=0) / n
+        squares = np.where(known, (values - mean) ** 2, 0).sum(axis=0)
+        return spread * np.sqrt(squares / (n - 1))
 
     for name, number in [*flows, ("all", None)]:
         times, others, n = measure(number, None)

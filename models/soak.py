@@ -9,7 +9,7 @@ The clock is in days from going asynchronous, costs are in team-days: a day's wo
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import expm1, inf, isfinite, log
 from typing import Any
 
@@ -204,6 +204,7 @@ class Plan:
         return float(min(self.go_team_days[0, 0], self.wait_team_days[0, 0]))
 
 
+@lru_cache(maxsize=256)
 def plan(step: Step) -> Plan:
     """Dynamic programming backwards from the horizon, a decision a day.
 
@@ -239,6 +240,8 @@ def plan(step: Step) -> Plan:
         best = np.minimum(go[day], wait[day])
     rather_wait = wait < go
     go_most = np.where(rather_wait.any(axis=1), rather_wait.argmax(axis=1) - 1, ALWAYS)
+    for kept in (go, wait, go_most):
+        kept.flags.writeable = False
     return Plan(go, wait, go_most)
 
 

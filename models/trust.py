@@ -60,7 +60,11 @@ def _simulated(
     of: System, measure: Callable[[Run], float], requests: int, **options: Any
 ) -> Callable[[int], float]:
     def one(seed: int) -> float:
-        return float(measure(simulate(of, requests, seed, **{"keep": "summary", **options})))
+        return float(
+            measure(
+                simulate(of, requests, seed, **{"keep": "summary", "intervals": False, **options})
+            )
+        )
 
     return one
 

@@ -131,10 +131,9 @@ class Case:
             if not system.warnings():
                 plan = system.plan()
                 for seed in self.seeds():
-                    table = simulate(plan, self.requests, seed, keep="summary").summary()
-                    for name, flow, value in table[["metric", "flow", "value"]].itertuples(
-                        index=False
-                    ):
+                    run = simulate(plan, self.requests, seed, keep="summary", intervals=False)
+                    table = run.summary()[["metric", "flow", "value"]]
+                    for name, flow, value in table.itertuples(index=False):
                         self.known[key].setdefault(name, {}).setdefault(flow, []).append(value)
         found = self.known[key].get(metric, {})
         return {flow: np.array(found.get(flow, [inf] * self.runs)) for flow in self.flows}
