@@ -49,12 +49,13 @@ def execute(
     out.mkdir(parents=True, exist_ok=True)
     first, *others = sorted(files)  # chapter 1 needs only the part of the kernel that is soon there
     others.sort(key=lambda file: (file.stem[0].isdigit(), -file.stat().st_size))  # longest first
-    ordered = [first, *others]
-    tasks = [delayed(_compile)(outage) for outage in (True, False)]
-    tasks += [delayed(_run)(file, out / file.name, given or {}) for file in ordered]
+    tasks = [delayed(_run)(file, out / file.name, given or {}) for file in [first, *others]]
+    if others:
+        tasks[:0] = [delayed(_compile)(outage) for outage in (True, False)]
+    pool = Parallel(n_jobs=jobs if others else 1, return_as="generator_unordered")
     failed = []
-    with tqdm(total=len(ordered), unit=" notebooks", disable=not progress, leave=False) as bar:
-        for problem in Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks):
+    with tqdm(total=1 + len(others), unit=" notebooks", disable=not progress, leave=False) as bar:
+        for problem in pool(tasks):
             bar.update(problem is not None)
             failed += [problem] if problem else []
     if failed:

@@ -400,7 +400,7 @@ def test_a_flow_gives_way_where_its_p99_reaches_its_target():
     row = found.table().set_index("flow").loc["place_order"]
     at_limit = calls.apart(found.system, float(row.longest_ms))
     p99 = replicate(at_limit, 3, 8000, 1, ["response_p99_ms"]).set_index("flow")["mean"]
-    assert p99["place_order"] == pytest.approx(2 * row.p99_ms, rel=0.1)
+    assert p99["place_order"] == pytest.approx(2 * row.p99_ms[0], rel=0.1)
     far = calls.apart(found.system, found.distances_ms[-1]).loads()
     near = calls.apart(found.system, found.distances_ms[0]).loads()
     assert far["catalogue"].utilisation > 1 > near["catalogue"].utilisation
