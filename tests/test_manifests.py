@@ -3,16 +3,15 @@
 import copy
 import json
 import os
-import re
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from fuzzing import fuzz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kubernetes import client
@@ -25,8 +24,6 @@ from models.compose import compose
 from models.kube import kubernetes
 from models.manifests import PARTITIONED, QUEUES, hosts, image_name, owner
 from models.reading import MAX_BYTES, bundled, dump, parse, parse_all
-
-HERE = Path(__file__).parent
 
 
 def decouple(*words, given=None):
@@ -737,16 +734,8 @@ def test_changed_manifests_make_a_system_or_sentences(tmp_path_factory, data):
 if find_spec("atheris"):  # it has wheels for Linux on x86-64 alone
 
     def test_a_fuzzer_finds_nothing(tmp_path):
-        corpus = tmp_path / "corpus"
-        corpus.mkdir()
-        (corpus / "compose").write_text(COMPOSE)
-        (corpus / "cluster").write_text(yaml.safe_dump_all(plain(cluster())))
-        done = subprocess.run(
-            [sys.executable, HERE / "fuzz" / "manifests.py", corpus, "-max_total_time=5",
-             "-runs=20000", "-max_len=20000", "-timeout=60", "-seed=1",
-             f"-artifact_prefix={tmp_path}/"],
-            capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        runs = re.search(r"Done (\d+) runs", done.stderr)
-        assert runs and int(runs[1]) > 50, done.stderr[-1000:]
+        corpus = {
+            "compose": COMPOSE.encode(),
+            "cluster": yaml.safe_dump_all(plain(cluster())).encode(),
+        }
+        fuzz("manifests", corpus, tmp_path, 5, 50, "-timeout=60")

@@ -13,12 +13,12 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 import samples
 from click.testing import CliRunner
+from fuzzing import fuzz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace._sampling_experimental import (
@@ -33,8 +33,6 @@ from models.distributions import Distribution
 from models.engine.plan import LOCAL
 from models.traces import InvalidTraces, reading, record
 from models.traces import read as import_traces
-
-HERE = Path(__file__).parent
 
 
 def decouple(*words):
@@ -736,19 +734,11 @@ def test_whatever_is_done_to_a_sample_it_is_read_or_refused(data, small, tmp_pat
 if find_spec("atheris"):  # it has wheels for Linux on x86-64 alone
 
     def test_atheris_finds_nothing_in_a_bounded_time(small, tmp_path):
-        corpus = tmp_path / "corpus"
-        corpus.mkdir()
+        corpus = {}
         for number, text in enumerate(small):
-            (corpus / str(number)).write_bytes(text[:4000] if number else text)
-            (corpus / f"{number}.gz").write_bytes(gzip.compress(text, mtime=0))
-        done = subprocess.run(
-            [sys.executable, HERE / "fuzz" / "traces.py", corpus, "-max_total_time=8", "-runs=20000",
-             "-max_len=20000", "-seed=1", "-rss_limit_mb=2048", "-timeout=20",
-             f"-artifact_prefix={tmp_path}/"],
-            capture_output=True, text=True, timeout=120)  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        runs = re.search(r"Done (\d+) runs", done.stderr)
-        assert runs and int(runs[1]) > 100, done.stderr[-1000:]
+            corpus[str(number)] = text[:4000] if number else text
+            corpus[f"{number}.gz"] = gzip.compress(text, mtime=0)
+        fuzz("traces", corpus, tmp_path, 8, 100, "-timeout=20", "-rss_limit_mb=2048")
 
 
 # Details
