@@ -66,7 +66,7 @@ def random_system(seed):
     }
 
 
-@pytest.mark.parametrize("name", ["random"])  # a bundled one: `make book` builds the shop's
+@pytest.mark.parametrize("name", ["online-boutique", "random"])  # `make book` builds the shop's
 def test_an_edition_is_a_whole_book_of_its_system(name, tmp_path):
     file = name
     if name == "random":
