@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from models import parameters
 from models.checks import did_you_mean
-from models.experiment import simulate
 from models.system import System, bundled
 
 ROOT = Path(__file__).parent.parent
@@ -67,6 +66,8 @@ def _compile(outage: bool) -> None:
 
     Notebooks that begin at the same time would each compile it (up to a minute).
     """
+    from models.experiment import simulate  # what builds one page needs no engine
+
     shop = System.load("shop")
     down = {"services": ["payment"], "from_ms": 0, "for_ms": 1}
     simulate(shop.with_("outages", [down]) if outage else shop, requests=100, keep="summary")

@@ -550,13 +550,9 @@ def _summary(plan, measure, batches):
     spread = student.ppf(0.975, batches - 1) / np.sqrt(batches)  # NaN for one
 
     def half_width(values):
-        """From the batches (rows) that have a value."""
-        values = np.asarray(values, float)
-        known = ~np.isnan(values)
-        n = np.where(known.sum(axis=0) > 1, known.sum(axis=0), np.nan)
-        mean = np.where(known, values, 0).sum(axis=0) / n
-        squares = np.where(known, (values - mean) ** 2, 0).sum(axis=0)
-        return spread * np.sqrt(squares / (n - 1))
+        """From the batches (rows) that have a value, where there are two or more."""
+        known = np.ma.masked_invalid(values)
+        return spread * known.std(axis=0, ddof=1).filled(np.nan)
 
     for name, number in [*flows, ("all", None)]:
         times, others, n = measure(number, None)

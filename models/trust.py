@@ -59,12 +59,10 @@ def metric(run: Run, name: str) -> float:
 def _simulated(
     of: System, measure: Callable[[Run], float], requests: int, **options: Any
 ) -> Callable[[int], float]:
+    said: dict[str, Any] = {"keep": "summary", "intervals": False} | options
+
     def one(seed: int) -> float:
-        return float(
-            measure(
-                simulate(of, requests, seed, **{"keep": "summary", "intervals": False, **options})
-            )
-        )
+        return float(measure(simulate(of, requests, seed, **said)))
 
     return one
 

@@ -42,10 +42,7 @@ OUTAGE_S, PATIENCE_MS, TOLERATED = 30.0, 1000.0, 0.01  # a service that is down 
 PARTNER = {"window_hours": 12.0, "message_kb": 2.0}  # another division's longest window (chapter 4)
 PARTNER_ROOM = 1.5  # its limit over our rate
 BROKER_GB, RETENTION_HOURS = 10.0, 168.0
-LATE_HOURS, LATE_SHARE = (
-    8.0,
-    0.01,
-)  # of the messages over a line, so many may take so long (chapter 4)
+LATE_HOURS, LATE_SHARE = 8.0, 0.01  # so many messages over a line may take so long (chapter 4)
 CALM_HOURS = 2.0  # hours a year without an answer that nobody minds
 INCIDENTS = 3.0  # of each service, a week
 MATURE: dict[str, Any] = {
