@@ -116,10 +116,20 @@ def direct_labels(
 
 
 def interval(
-    data: pd.DataFrame, x: str, mean: str, half_width: str, colour: Any, band: bool = True
+    data: pd.DataFrame,
+    x: str,
+    mean: str,
+    half_width: str,
+    colour: Any,
+    band: bool = True,
+    lowest: float | None = None,
 ) -> alt.Chart:
-    """The 95 % interval `mean ± half_width`, as a band along a line or as bars at points."""
+    """The 95 % interval `mean ± half_width`, as a band along a line or as bars at points.
+
+    It is cut off at `lowest`, for a logarithmic axis, which has no place for 0 and less.
+    """
     ends = data.assign(low=data[mean] - data[half_width], high=data[mean] + data[half_width])
+    ends["low"] = ends.low.clip(lower=lowest)
     base = alt.Chart(ends).encode(x=f"{x}:Q", y="low:Q", y2="high:Q", color=colour)
     return base.mark_area(opacity=0.2) if band else base.mark_rule(strokeWidth=2)
 

@@ -123,7 +123,7 @@ def chart(
         "spec": spec,
         "tables": tables,
     }
-    _display(record, charts.html(spec, alt, key), alt, charts.png(spec))
+    _display(record, charts.html(spec, alt, key), alt)
 
 
 def drawing(key: str, system: Any, *, alt: str | None = None) -> None:
@@ -229,6 +229,18 @@ def outputs(notebook: Any) -> dict[tuple[str, str], dict[str, Any]]:
                     raise PublishError(f"{name[0]} {name[1]!r} is published twice")
                 found[name] = bundle
     return found
+
+
+def with_pictures(notebook: str) -> str:
+    """An executed notebook's text, in which every chart has a PNG, as EPUB and LaTeX need it.
+
+    Drawing one takes longer than all the rest of a chart, so no notebook does it by itself.
+    """
+    parsed = nbformat.reads(notebook, as_version=4)
+    for bundle in outputs(parsed).values():
+        if spec := bundle[MIME].get("spec"):
+            bundle["image/png"] = base64.b64encode(charts.png(spec)).decode()
+    return nbformat.writes(parsed)
 
 
 def read(notebook: Any) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,9 @@
 """What a notebook publishes is checked, formatted and can be read back."""
 
+import base64
+
 import altair as alt
+import nbformat
 import nbformat.v4 as v4
 import numpy as np
 import pandas as pd
@@ -17,9 +20,13 @@ def shown(monkeypatch):
     return bundles
 
 
-def read(bundles):
+def notebook(bundles):
     cell = v4.new_code_cell(outputs=[v4.new_output("display_data", data=b) for b in bundles])
-    return publish.read(v4.new_notebook(cells=[cell]))
+    return v4.new_notebook(cells=[cell])
+
+
+def read(bundles):
+    return publish.read(notebook(bundles))
 
 
 def line(slope=1):
@@ -78,9 +85,13 @@ def test_the_hash_of_a_chart_tells_how_it_is_drawn_not_its_data(shown):
     assert charts["one"]["tables"] != charts["other-data"]["tables"]
 
 
-def test_a_chart_is_a_picture_too(shown):
+def test_a_chart_becomes_a_picture_where_pages_hold_no_svg(shown):
     publish.chart("line", line(), alt="A line.")
-    assert set(shown[0]) == {"text/html", "text/plain", "image/png", publish.MIME}
+    publish.value("n", 1)
+    text = nbformat.writes(notebook(shown))
+    chart, value = publish.outputs(nbformat.reads(publish.with_pictures(text), 4)).values()
+    assert base64.b64decode(chart["image/png"]).startswith(b"\x89PNG")
+    assert set(chart) == {*shown[0], "image/png"} and set(value) == set(shown[1])
 
 
 @pytest.mark.parametrize(

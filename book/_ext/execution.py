@@ -33,7 +33,10 @@ def run(app: Sphinx, env, docnames: list[str]) -> None:
 def read(app: Sphinx, docname: str, source: list[str]) -> None:
     """Hand the executed notebook to MyST-NB in place of the stored one."""
     if docname.startswith("notebooks/"):
-        source[0] = (folder(app) / f"{Path(docname).name}.ipynb").read_text("utf-8")
+        notebook = (folder(app) / f"{Path(docname).name}.ipynb").read_text("utf-8")
+        if app.builder.format != "html" or app.builder.name == "epub":
+            notebook = publish.with_pictures(notebook)
+        source[0] = notebook
 
 
 def folder(app: Sphinx) -> Path:
