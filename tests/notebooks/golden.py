@@ -8,12 +8,17 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import papermill
 import pytest
 import vl_convert
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from nbformat.v4 import new_output
+from traitlets.config import Config
 
 from models import publish
 
@@ -39,12 +44,40 @@ def values(found: dict[str, Any]) -> dict[str, Any]:
     return {key: record["value"] for key, record in found["values"].items()}
 
 
+class InThisProcess(papermill.engines.Engine):
+    """Papermill without a kernel, which takes five seconds to start and to import everything."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **_: Any) -> None:
+        shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
+        shell.reset()
+        for cell in nb_man.nb.cells:
+            if cell.cell_type != "code":
+                continue
+            with capture_output() as shown:
+                done = shell.run_cell(cell.source, store_history=True)
+            cell.outputs = [
+                new_output("display_data", data=output.data) for output in shown.outputs
+            ]
+            if error := done.error_before_exec or done.error_in_exec:
+                name = type(error).__name__
+                said = f"{name}: {error}"
+                cell.outputs.append(
+                    new_output("error", ename=name, evalue=str(error), traceback=[said])
+                )
+                return
+
+
+papermill.engines.papermill_engines.register("in-this-process", InThisProcess)
+
+
 def execute(name: str, folder: Path, **parameters: Any) -> Path:
-    """The notebook, run with these parameters."""
+    """The notebook, run with these parameters (in a kernel it is run for the book)."""
     out = folder / f"{name}.ipynb"
-    papermill.execute_notebook(
-        notebook(name), out, parameters, cwd=ROOT, progress_bar=False, log_output=False
-    )
+    with chdir(ROOT):
+        papermill.execute_notebook(
+            notebook(name), out, parameters, "in-this-process", progress_bar=False
+        )
     return out
 
 
