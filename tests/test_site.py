@@ -399,16 +399,28 @@ def test_a_changed_constant_of_the_models_changes_the_page(build, tmp_path_facto
         ({"code": "raise ValueError('broken cell')"}, "broken cell"),
         ({"chapter": "{value}`m`"}, "no value 'm' was published"),
         ({"chapter": "{value}`2-other:n`"}, "there is no notebook '2-other'"),
-        ({"chapter": "[gone](gone.md) {value}`n`"}, "gone"),
-        ({"chapter": "{numref}`fig-gone` {value}`n`"}, "fig-gone"),
         ({"chapter": "```{verdict} soak-first\n```"}, "no claim 'soak-first' was published"),
-        ({"chapter": "```{chart} n\n```"}, "has no caption"),
-        ({"chapter": "### A level left out\n\n{value}`n`"}, "Non-consecutive header level"),
-        ({"pages": ["book/gone"]}, "book/gone"),
     ],
-    ids=lambda item: next(iter(item.values()))[:24] if isinstance(item, dict) else "",
+    ids=["cell", "value", "notebook", "claim"],
 )
 def test_a_flaw_ends_the_build(build, flaw, message):
     code, said, _ = build(**flaw)
     assert code != 0
     assert message in re.sub(r"\s+", " ", said)
+
+
+WARNED_OF = {
+    "[gone](gone.md)": "gone.md",
+    "{numref}`fig-gone`": "fig-gone",
+    "```{chart} n\n```": "has no caption",
+    "### A level left out": "Non-consecutive header level",
+}
+
+
+def test_each_flaw_is_warned_of_and_a_warning_ends_the_build(build):
+    """A line each. The book is built with -W, so that any of them is enough."""
+    code, said, _ = build(chapter="\n\n".join([*WARNED_OF, "{value}`n`"]), pages=["book/gone"])
+    lines = [line for line in said.splitlines() if re.search("WARNING|ERROR", line)]
+    found = [[line for line in lines if words in line] for words in (*WARNED_OF.values(), "book/gone")]
+    assert [len(each) for each in found] == [1] * 5 and len(lines) == 5, lines
+    assert code != 0

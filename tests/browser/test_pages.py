@@ -89,9 +89,12 @@ def with_slider():
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_works_alone_and_fits(visit, name, size):
+def test_a_page_works_alone_fits_and_sets_its_formulas(visit, name, size):
     page = visit(name, size)
     read_through(page)
+    if page.query_selector(".math"):
+        page.wait_for_selector("mjx-container svg", timeout=15_000)
+        assert page.query_selector_all("mjx-merror, [data-mjx-error]") == []
     page.wait_for_timeout(300)
     assert [url for url in page.asked if not url.startswith(("file:", "data:", "blob:"))] == []
     assert page.said == []
@@ -110,14 +113,6 @@ def test_a_request_to_another_host_is_seen(visit, tmp_path, kind):
     page.write_text(f'<h1>A page</h1><{kind} src="http://elsewhere.example/it"></{kind}>', "utf-8")
     asked = visit(page).asked
     assert [url for url in asked if not url.startswith("file:")] == ["http://elsewhere.example/it"]
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_formulas_are_set(visit, name):
-    page = visit(name)
-    if page.query_selector(".math"):
-        page.wait_for_selector("mjx-container svg", timeout=15_000)
-        assert page.query_selector_all("mjx-merror, [data-mjx-error]") == []
 
 
 def test_a_slider_moves_the_marks(visit):
