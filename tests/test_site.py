@@ -163,6 +163,15 @@ def test_every_figure_has_a_number_and_a_caption(pages):
     assert {p: unnumbered(page) for p, page in pages.items() if unnumbered(page)} == {}
 
 
+def test_every_table_of_a_chapter_has_a_number_and_a_caption(site, pages):
+    for chapter in ROOT.glob("book/[0-9]-*.md"):
+        page = pages[site / "book" / f"{chapter.stem}.html"]
+        for table in page.select("article table"):
+            if not table.find_parent("details"):  # a figure's data
+                number = table.select_one("caption .caption-number")
+                assert number and re.search(r"\d", number.text), (chapter.stem, table.text[:80])
+
+
 def test_every_figure_brings_its_data(site, pages):
     for path, page in pages.items():
         for figure in page.select("figure.published-figure"):
@@ -421,6 +430,8 @@ def test_each_flaw_is_warned_of_and_a_warning_ends_the_build(build):
     """A line each. The book is built with -W, so that any of them is enough."""
     code, said, _ = build(chapter="\n\n".join([*WARNED_OF, "{value}`n`"]), pages=["book/gone"])
     lines = [line for line in said.splitlines() if re.search("WARNING|ERROR", line)]
-    found = [[line for line in lines if words in line] for words in (*WARNED_OF.values(), "book/gone")]
+    found = [
+        [line for line in lines if words in line] for words in (*WARNED_OF.values(), "book/gone")
+    ]
     assert [len(each) for each in found] == [1] * 5 and len(lines) == 5, lines
     assert code != 0
