@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -320,7 +321,13 @@ def test_a_missing_page_is_seen(tmp_path):
 def build(tmp_path):
     """Builds a book of one chapter and one notebook with this book's own configuration."""
 
-    def run(chapter="Fine: {value}`n`.", code="publish.value('n', 41 + 1)", package=ROOT, pages=()):
+    def run(
+        chapter="Fine: {value}`n`.",
+        code="publish.value('n', 41 + 1)",
+        package=ROOT,
+        pages=(),
+        more=(),
+    ):
         shutil.copyfile(ROOT / "_config.yml", tmp_path / "_config.yml")
         shutil.copytree(ROOT / "book", tmp_path / "book", dirs_exist_ok=True)
         (tmp_path / "book" / "1-tiny.md").write_text(f"# Tiny\n\n{chapter}\n", "utf-8")
@@ -340,7 +347,7 @@ def build(tmp_path):
             "chapters": [{"file": name} for name in files],
         }
         (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc), "utf-8")
-        command = [Path(sys.executable).parent / "jupyter-book", "build", tmp_path, *FLAGS]
+        command = [Path(sys.executable).parent / "jupyter-book", "build", tmp_path, *FLAGS, *more]
         environment = {**os.environ, "PYTHONPATH": str(package)}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
         page = tmp_path / "_build" / "html" / "book" / "1-tiny.html"
@@ -384,6 +391,25 @@ What is absent keeps its number and its caption.
     assert "There is 42." in shown.text and "There is none" not in shown.text
     assert "This system has no broker." in shown.find("figure").text
     assert unnumbered(shown) == []
+
+
+def test_charts_are_pictures_in_an_epub(build, tmp_path):
+    code = """import altair as alt
+import pandas as pd
+
+rows = pd.DataFrame({"x": [0, 1], "y": [1, 2]})
+publish.chart("lag", alt.Chart(rows).mark_line().encode(x="x:Q", y="y:Q"), alt="A line.")"""
+    more = ["--builder=custom", "--custom-builder=epub"]
+    done, said, _ = build(chapter="```{chart} lag\nA caption.\n```", code=code, more=more)
+    assert done == 0, said
+    (book,) = tmp_path.glob("_build/epub/*.epub")
+    with zipfile.ZipFile(book) as parts:
+        page = BeautifulSoup(parts.read("book/1-tiny.xhtml"), "html.parser")
+        picture = page.select_one("figure img")
+        assert picture["alt"] == "A line." and picture["src"].startswith("../")
+        assert parts.read(picture["src"].removeprefix("../")).startswith(b"\x89PNG")
+        notebook = BeautifulSoup(parts.read("notebooks/1-tiny.xhtml"), "html.parser")
+    assert notebook.find("img") and not notebook.find("script", type="application/json")
 
 
 def test_a_changed_constant_of_the_models_changes_the_page(build, tmp_path_factory):
