@@ -274,7 +274,8 @@ def certain(step: Step, confidence: float = CONFIDENCE) -> NDArray[Any]:
     """
     if step.break_even_per_day == inf:
         return after(step, 0)
-    events = np.arange(1 + int(step.break_even_per_day * step.horizon_days))
+    counted = min(step.break_even_per_day * step.horizon_days, 10_000)  # more are never found
+    events = np.arange(1 + int(counted))
     needed = theory.poisson_bound(events, 1.0, confidence) / max(step.break_even_per_day, 1e-12)
     most = np.searchsorted(needed, np.arange(step.horizon_days + 1), side="right") - 1
     most[-1] = ALWAYS
