@@ -9,7 +9,7 @@ Rates are per year (`_per_year`), times in days (`_days`).
 """
 
 from dataclasses import dataclass
-from math import exp, expm1, inf
+from math import exp, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,7 @@ class Regime:
             settled = 1 / self.behind_days / total
             return settled + (at_first - settled) * exp(-total * days)
         span = min(float(days), self.enforced_days)
-        visited = -expm1(-broken * span) / broken if broken > 1e-300 else span  # below: no digits
+        visited = span * float(special.exprel(-broken * span))  # exact for the smallest rates, too
         not_yet = 1 - span / self.enforced_days
         share = visited / self.enforced_days + at_first * not_yet * exp(-broken * span)
         return min(share, 1.0)  # rounding may put it a little above
@@ -99,7 +99,7 @@ class Regime:
         own, rule = self.own_per_day, self.rule_per_day
         if self.enforced_days is not None:
             hazard = (systems * own + rule) * self.enforced_days
-            return -expm1(-hazard) / hazard if hazard > 1e-300 else 1.0
+            return float(special.exprel(-hazard))
         total = own + 1 / self.behind_days
         since = rule / total  # x B(x, n+1) = n! / ((x+1) (x+2) ... (x+n))
         behind = special.gammaln([since + systems + 1, since + 1, systems + 1])

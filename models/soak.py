@@ -172,6 +172,10 @@ class Step:
         weight = self._shape / self.defects
         return stats.nbinom(self._shape, weight / (weight + self.shown(days)))
 
+    def _reach(self, days: Any) -> NDArray[Any]:
+        """More than so many are hardly ever found by then: once in 10^9 times (array)."""
+        return np.maximum(self.found(days).ppf(1 - 1e-9), 1).astype(int)
+
 
 def believed_defects(messages: int, each: float) -> float:
     """How many hidden defects are believed in: so many for `each` step that becomes a message.
@@ -215,7 +219,7 @@ def plan(step: Step) -> Plan:
     days = np.arange(last + 1)
     shape, shown = step._shape, step.shown(days)
     weight = shape / step.defects + shown
-    reach = np.maximum(step.found(days).ppf(1 - 1e-9), 1).astype(int)  # hardly ever more are found
+    reach = step._reach(days)
     counts = np.arange(reach[-1] + 1)
 
     # P(so many more come to light on the next day | found so far): negative binomial again.
@@ -274,8 +278,8 @@ def certain(step: Step, confidence: float = CONFIDENCE) -> NDArray[Any]:
     """
     if step.break_even_per_day == inf:
         return after(step, 0)
-    counted = min(step.break_even_per_day * step.horizon_days, 10_000)  # more are never found
-    events = np.arange(1 + int(counted))
+    reach = int(step._reach(step.horizon_days))
+    events = np.arange(1 + int(min(step.break_even_per_day * step.horizon_days, reach)))
     needed = theory.poisson_bound(events, 1.0, confidence) / max(step.break_even_per_day, 1e-12)
     most = np.searchsorted(needed, np.arange(step.horizon_days + 1), side="right") - 1
     most[-1] = ALWAYS

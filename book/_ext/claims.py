@@ -65,7 +65,7 @@ class Fill(SphinxPostTransform):
 
     def choice(self):
         """Buttons that leave only the claims of one verdict; without them all are there."""
-        if self.app.builder.format != "html" or self.app.builder.name == "epub":
+        if not published.holds_svg(self.app.builder):
             return []
         found = [record["holds"] for record in verdicts(self.app).values()]
         labels = [("all", f"all {len(found)}")]

@@ -34,7 +34,7 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
     """Hand the executed notebook to MyST-NB in place of the stored one."""
     if docname.startswith("notebooks/"):
         notebook = (folder(app) / f"{Path(docname).name}.ipynb").read_text("utf-8")
-        if app.builder.format != "html" or app.builder.name == "epub":
+        if not published.holds_svg(app.builder):
             notebook = publish.with_pictures(notebook)
         source[0] = notebook
 

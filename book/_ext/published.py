@@ -16,6 +16,7 @@ from typing import ClassVar
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
+from sphinx.builders import Builder
 from sphinx.errors import SphinxError
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
@@ -188,7 +189,7 @@ class Fill(SphinxPostTransform):
     def chart(self, node, bundle):
         if "absent" in bundle[publish.MIME]:
             return self.absent(bundle[publish.MIME])
-        if self.app.builder.format == "html" and self.app.builder.name != "epub":
+        if holds_svg(self.app.builder):
             return nodes.raw("", bundle["text/html"], format="html")
         return self.picture(node, bundle)
 
@@ -205,7 +206,7 @@ class Fill(SphinxPostTransform):
     def data(self, node, bundle):
         if "absent" in bundle[publish.MIME]:
             return []
-        if self.app.builder.format != "html" or self.app.builder.name == "epub":
+        if not holds_svg(self.app.builder):
             return []
         parts = []
         tables = bundle[publish.MIME]["tables"]
@@ -297,6 +298,11 @@ def write_csv(file: Path, table) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(table["columns"])
         writer.writerows(table["rows"])
+
+
+def holds_svg(builder: Builder) -> bool:
+    """Whether pages can show SVG and run scripts; EPUB and LaTeX get pictures instead."""
+    return builder.format == "html" and builder.name != "epub"
 
 
 def executed(app: Sphinx, notebook: str):
