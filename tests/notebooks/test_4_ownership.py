@@ -218,4 +218,4 @@ def test_what_a_system_does_not_have_is_said(tmp_path):
 )
 def test_impossible_values_raise(tmp_path, wrong, message):
     with pytest.raises(PapermillExecutionError, match=message):
-        golden.execute(NAME, tmp_path, **wrong)
+        golden.execute(NAME, tmp_path, **QUICK, **wrong)
