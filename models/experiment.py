@@ -67,15 +67,25 @@ class Run:
     """
 
     requests: pd.DataFrame | None
-    services: pd.DataFrame
-    steps: pd.DataFrame
     window_ms: tuple[float, float]
     seed: int
     counted: int
+    _services: Callable[[], pd.DataFrame]
+    _steps: Callable[[], pd.DataFrame]
     _summarise: Callable[[], pd.DataFrame]
     flow_series: pd.DataFrame | None = None
     service_series: pd.DataFrame | None = None
     crowded: bool = False
+
+    # Tables are made when they are asked for: that of a short run takes longer than the run.
+
+    @cached_property
+    def services(self) -> pd.DataFrame:
+        return self._services()
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        return self._steps()
 
     @cached_property
     def _summary(self):
@@ -161,8 +171,8 @@ def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, c
         looks = measures.series
         places = np.array([list(zip(busy, waits, strict=True)) for _, busy, waits, _ in looks])
         done = np.array([counts for *_, counts in looks])
-        by_service = pd.DataFrame([vars(record) for record in measures.services])
-        by_step = pd.DataFrame([vars(record) for record in measures.steps])
+        by_service: Any = [vars(record) for record in measures.services]
+        by_step: Any = [vars(record) for record in measures.steps]
     else:
         from models.engine import compiled  # imported when it is first asked for
 
@@ -194,7 +204,7 @@ def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, c
         places, done = outcome.series_places, outcome.series_done
         whole, times = outcome.whole[: outcome.arrived], outcome.times[: outcome.arrived]
         window = outcome.window_ms
-        by_service, by_step = pd.DataFrame(outcome.services), pd.DataFrame(outcome.steps)
+        by_service, by_step = outcome.services, outcome.steps
     arrived = len(times) if keep == "requests" else outcome.arrived
     if arrived <= skipped:
         raise ExperimentError(
@@ -214,11 +224,11 @@ def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, c
         summarise = partial(_summary_of_sums, plan, outcome)
     return Run(
         frame,
-        _service_frame(plan, by_service, window),
-        _step_frame(plan, by_step),
         (float(window[0]), float(window[1])),
         seed,
         arrived - skipped,
+        partial(_service_frame, plan, by_service, window),
+        partial(_step_frame, plan, by_step),
         summarise,
         *_series_frames(plan, series_ms, places, done),
     )
@@ -431,7 +441,8 @@ def _request_frame(plan, whole, times, skipped):
     )
 
 
-def _service_frame(plan, frame, window):
+def _service_frame(plan, records, window):
+    frame = pd.DataFrame(records)
     workers = np.array([service.workers for service in plan.services], float)
     workers[workers == UNLIMITED] = np.nan
     length = max(window[1] - window[0], np.finfo(float).tiny)
@@ -485,10 +496,10 @@ def _series_frames(plan, series_ms, places, done):
     return flows, services
 
 
-def _step_frame(plan, frame):
+def _step_frame(plan, records):
     counts = ["handled", "failed", "rejected", "undone", "tried", "timed_out", "broken", "lost",
               "redelivered", "duplicates", "dead", "vanished"]  # fmt: skip
-    frame = frame[[*counts, "wait_ms", "held_ms"]].copy()
+    frame = pd.DataFrame(records)[[*counts, "wait_ms", "held_ms"]]
     frame.insert(0, "flow", [plan.flows[step.flow].name for step in plan.steps])
     frame.insert(1, "step", [step.key for step in plan.steps])
     handled = frame.handled.clip(lower=1)
@@ -547,35 +558,43 @@ def _summary(plan, measure, batches):
     """
     rows = []
     flows = [(flow.name, number) for number, flow in enumerate(plan.flows)]
-    spread = student.ppf(0.975, batches - 1) / np.sqrt(batches)  # NaN for one
-
-    def half_width(values):
-        """From the batches (rows) that have a value, where there are two or more."""
-        known = np.ma.masked_invalid(values)
-        return spread * known.std(axis=0, ddof=1).filled(np.nan)
-
+    shares = np.array(list(QUANTILES.values()))
     for name, number in [*flows, ("all", None)]:
         times, others, n = measure(number, None)
-        parts = [measure(number, batch) for batch in range(batches)]
-        found = []
+        quantiles = {kind: of_all.quantiles(shares) for kind, of_all in times.items()}
+        metrics, values = [], []
         for kind, of_all in times.items():
-            error = half_width([[part[0][kind].mean] for part in parts])[0]
-            found.append((f"{kind}_mean_ms", of_all.mean, error))
-            shares = np.array(list(QUANTILES.values()))
-            values = of_all.quantiles(shares)
-            error = half_width([part[0][kind].shares_up_to(values) for part in parts])
-            low, high = (
-                of_all.quantiles(np.nan_to_num(np.clip(shares + sign * error, 0, 1)))
-                for sign in (-1, 1)
-            )
-            errors = np.where(np.isnan(error), np.nan, (high - low) / 2)
-            labels = [f"{kind}_{quantile}_ms" for quantile in QUANTILES]
-            found += zip(labels, values, errors, strict=True)
-        errors = half_width([list(part[1].values()) for part in parts])
-        found += zip(others, others.values(), errors, strict=True)
-        for metric, value, error in found:
-            rows.append((name, metric, value, error, n, unit_of(metric)))
+            metrics += [f"{kind}_{which}_ms" for which in ("mean", *QUANTILES)]
+            values += [of_all.mean, *quantiles[kind]]
+        errors = np.full(len(values) + len(others), np.nan)
+        if batches > 1:
+            parts = [measure(number, batch) for batch in range(batches)]
+            errors = _half_widths([_as_row(part, quantiles) for part in parts])
+            for which, of_all in enumerate(times.values()):
+                place = slice(which * (1 + len(shares)) + 1, (which + 1) * (1 + len(shares)))
+                low, high = (
+                    of_all.quantiles(np.nan_to_num(np.clip(shares + sign * errors[place], 0, 1)))
+                    for sign in (-1, 1)
+                )
+                errors[place] = np.where(np.isnan(errors[place]), np.nan, (high - low) / 2)
+        named = zip([*metrics, *others], [*values, *others.values()], errors, strict=True)
+        rows += [(name, metric, value, error, n, unit_of(metric)) for metric, value, error in named]
     return pd.DataFrame(rows, columns=["flow", "metric", "value", "half_width", "n", "unit"])
+
+
+def _as_row(part, quantiles):
+    """Of a batch: each kind's mean and shares up to those quantiles, then the other metrics."""
+    times, others, _ = part
+    row = []
+    for kind, of_part in times.items():
+        row += [of_part.mean, *of_part.shares_up_to(quantiles[kind])]
+    return [*row, *others.values()]
+
+
+def _half_widths(batches):
+    """From the batches (rows) that have a value, column by column, where there are two or more."""
+    spread = student.ppf(0.975, len(batches) - 1) / np.sqrt(len(batches))
+    return spread * np.ma.masked_invalid(batches).std(axis=0, ddof=1).filled(np.nan)
 
 
 def unit_of(metric: str) -> str:

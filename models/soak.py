@@ -14,7 +14,6 @@ from math import expm1, inf, isfinite, log
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import special, stats
 
@@ -226,19 +225,20 @@ def plan(step: Step) -> Plan:
     share = np.diff(shown) / weight[1:]
     more = stats.nbinom(shape + reach[:-1], 1 - share).ppf(1 - 1e-12).astype(int) + 1
     number = np.arange(more.max() + 1)
-    log_gamma = special.gammaln(shape + np.arange(len(counts) + more.max()))
-    log_factorial = special.gammaln(number + 1)
+    later_count = counts[:, None] + number
+    ways = special.gammaln(shape + later_count) - special.gammaln(shape + counts)[:, None]
+    ways -= special.gammaln(number + 1)
 
     go = step.undo_apart_team_days * step.left(days[:, None], counts)
     wait = np.full_like(go, inf)
     best = go[-1]
     for day in range(last - 1, -1, -1):
         found, come = counts[: reach[day] + 1, None], number[: more[day] + 1]
-        ways = sliding_window_view(log_gamma, len(come))[: len(found)] - log_gamma[found]
-        logs = ways - log_factorial[come] + (shape + found) * np.log1p(-share[day])
+        seen = slice(len(found)), slice(len(come))
+        logs = ways[seen] + (shape + found) * np.log1p(-share[day])
         chance = np.exp(logs + special.xlogy(come, share[day]))
-        later = sliding_window_view(_extended(best, len(found) + len(come)), len(come))
-        cost = step.undo_shared_team_days * come + later[: len(found)]
+        later = _extended(best, len(found) + len(come))[later_count[seen]]
+        cost = step.undo_shared_team_days * come + later
         expected = step.gain_team_days_per_day + (chance * cost).sum(axis=1)
         wait[day] = _extended(expected, len(counts))
         best = np.minimum(go[day], wait[day])

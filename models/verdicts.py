@@ -122,7 +122,7 @@ class Case:
 
     def values(self, system: System, metric: str) -> dict[str, NDArray[np.float64]]:
         """Flow -> a metric in each run; endless where the system cannot keep up."""
-        key = system.to_yaml()
+        key = system.model_dump_json()
         if key not in self.known:
             self.known[key] = {}
             if not system.warnings():
