@@ -39,13 +39,14 @@ lint: .venv/installed  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint book  ## build the book and prove it (installs Debian's Chromium where it may)
+test: .venv/installed  ## build the book and prove it (installs Debian's Chromium where it may)
+	@$(MAKE) --jobs 2 lint book  # pages are written on one core
 	@$(BIN)/python tests/browser/chromium.py || \
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 		  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } || \
 		{ echo 'The tests need Chromium or Google Chrome and none could be installed: on Debian,'; \
 		  echo 'apt-get install chromium; elsewhere, make CHROMIUM=/path/to/it test'; exit 2; }
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/installed .venv-bench/installed  ## measure the engines; kept for the page Status
 	$(BIN)/python tests/bench/run.py --others .venv-bench/bin/python --out book/benchmarks.json

@@ -281,7 +281,7 @@ def main():
     start_s()  # fills the cache
     starts = [start_s() for _ in range(options.rounds)]
     traces = traces_import(max(10_000, int(options.size * 1_050_000)), min(options.rounds, 3))
-    swept = sweeps.points_per_s(max(8, int(options.size * 60)), options.rounds)
+    swept = sweeps.points_per_s(options.size, options.rounds)
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "rounds": options.rounds,

@@ -13,12 +13,18 @@ from distributed import LocalCluster
 from models import sweep
 
 PATH = "flows.place_order.rate_per_s"
-RUNS = {"replications": 5, "requests": 20_000}  # 100,000 requests a point
+POINTS, FEWEST = 60, 8
+RUNS, REQUESTS = 5, 20_000  # 100,000 requests a point
 ONE, TWO, DASK = "1 process", "2 processes", "Dask, 2 workers"
 
 
-def points_per_s(points: int, rounds: int) -> dict[str, list[float]]:
-    """Points a second in each round."""
+def points_per_s(size: float, rounds: int) -> dict[str, list[float]]:
+    """Points a second in each round; `size` is the share of the usual length.
+
+    It takes from the points, and where too few of them are left, from their requests.
+    """
+    points = max(FEWEST, int(size * POINTS))
+    requests = int(REQUESTS * min(1.0, max(0.05, size * POINTS / FEWEST)))
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalCluster(
@@ -37,13 +43,14 @@ def points_per_s(points: int, rounds: int) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {name: [] for name in places}
         for seed in range(1, rounds + 1):
             for name, where in places.items():
-                found[name].append(_points_per_s(points, seed, **where))
+                found[name].append(_points_per_s(points, requests, seed, **where))
     return found
 
 
-def _points_per_s(points, seed, **where):
+def _points_per_s(points, requests, seed, **where):
     shop, rates = systems.shop(), [50 + 60 * point / points for point in range(points)]
-    sweep(shop, {PATH: rates[:8]}, **RUNS, **where)  # starts what is idle
+    settings = {"replications": RUNS, "requests": requests, **where}
+    sweep(shop, {PATH: rates[:FEWEST]}, **settings)  # starts what is idle
     began = time.perf_counter()
-    sweep(shop, {PATH: rates}, seed=seed, **RUNS, **where)
+    sweep(shop, {PATH: rates}, seed=seed, **settings)
     return points / (time.perf_counter() - began)
