@@ -5,16 +5,15 @@ waiting times of M/M/1 and M/M/c.
 """
 
 from collections.abc import Mapping, Sequence
-from math import ceil, inf, sqrt
+from math import ceil, inf
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from models import stages, theory
-from models.experiment import simulate
+from models.experiment import simulate, student
 from models.loads import enough_workers, visits
 from models.messaging import Broker
 from models.system import Located, System
@@ -436,9 +435,7 @@ def mean_and_half_width(values: Sequence[float]) -> tuple[float, float]:
     n = len(values)
     if n < 2:
         raise ValueError(f"replications: {n} was given; an interval needs at least 2")
-    return float(np.mean(values)), float(
-        student.ppf(0.975, n - 1) * np.std(values, ddof=1) / sqrt(n)
-    )
+    return float(np.mean(values)), float(student(n) * np.std(values, ddof=1))
 
 
 def _positive(**values: float) -> None:

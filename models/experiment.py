@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from scipy.stats import t as student
+from scipy import special
 from tqdm.auto import tqdm
 
 from models.checks import did_you_mean
@@ -405,9 +405,15 @@ def seed_of(seed: int, number: int) -> int:
 
 def interval(values: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """Mean of the columns, and half-width of its 95 % interval, row by row."""
-    n = values.shape[1]
-    spread = student.ppf(0.975, n - 1) * values.std(axis=1, ddof=1) / np.sqrt(n)
-    return values.mean(axis=1), spread
+    return values.mean(axis=1), student(values.shape[1]) * values.std(axis=1, ddof=1)
+
+
+def student(n: int) -> float:
+    """Half-width of the 95 % interval of a mean of n runs, over their standard deviation.
+
+    Student's quantile; `scipy.stats` has it too, but takes longer to import than all else here.
+    """
+    return float(special.stdtrit(n - 1, 0.975) / np.sqrt(n))
 
 
 def precise(mean, half_width, target):
@@ -593,8 +599,8 @@ def _as_row(part, quantiles):
 
 def _half_widths(batches):
     """From the batches (rows) that have a value, column by column, where there are two or more."""
-    spread = student.ppf(0.975, len(batches) - 1) / np.sqrt(len(batches))
-    return spread * np.ma.masked_invalid(batches).std(axis=0, ddof=1).filled(np.nan)
+    spread = np.ma.masked_invalid(batches).std(axis=0, ddof=1).filled(np.nan)
+    return student(len(batches)) * spread
 
 
 def unit_of(metric: str) -> str:

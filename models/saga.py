@@ -26,10 +26,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from models.engine.plan import MESSAGE
 from models.engine.reference import OK, Simulation
+from models.experiment import student
 from models.system import Located, System
 
 Workers = int | Literal["unlimited"]
@@ -505,7 +505,7 @@ def sagas_recorded(requests: int) -> int:
 def _mean(values, batches=20):
     """Mean and 95 % half width from the means of consecutive batches."""
     means = [part.mean() for part in np.array_split(np.asarray(values), batches)]
-    return np.mean(means), student.ppf(0.975, batches - 1) * np.std(means, ddof=1) / batches**0.5
+    return np.mean(means), student(batches) * np.std(means, ddof=1)
 
 
 def one_record_per_s(name: str, people: Sequence[Participant], held_ms: float) -> float:
