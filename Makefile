@@ -18,7 +18,7 @@ define install
 	@$(PYTHON) -m venv --clear $(1) || \
 		{ echo 'The module venv is missing: on Debian, apt-get install python3-venv'; exit 2; }
 	$(1)/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r $(2)
-	$(1)/bin/python -m compileall -q -j 0 $(1)/lib
+	@$(PYTHON) -m compileall -q -j 0 $(1)/lib
 endef
 
 .venv/installed: requirements.lock pyproject.toml
