@@ -14,6 +14,7 @@ from math import expm1, inf, isfinite, log
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import special, stats
 
@@ -225,19 +226,19 @@ def plan(step: Step) -> Plan:
     share = np.diff(shown) / weight[1:]
     more = stats.nbinom(shape + reach[:-1], 1 - share).ppf(1 - 1e-12).astype(int) + 1
     number = np.arange(more.max() + 1)
-    later_count = counts[:, None] + number
-    ways = special.gammaln(shape + later_count) - special.gammaln(shape + counts)[:, None]
-    ways -= special.gammaln(number + 1)
+    log_gamma = special.gammaln(shape + np.arange(len(counts) + more.max()))
+    log_gammas = sliding_window_view(log_gamma, len(number))  # of counts[:, None] + number
+    log_factorial = special.gammaln(number + 1)
 
     go = step.undo_apart_team_days * step.left(days[:, None], counts)
     wait = np.full_like(go, inf)
     best = go[-1]
     for day in range(last - 1, -1, -1):
         found, come = counts[: reach[day] + 1, None], number[: more[day] + 1]
-        seen = slice(len(found)), slice(len(come))
-        logs = ways[seen] + (shape + found) * np.log1p(-share[day])
+        ways = log_gammas[: len(found), : len(come)] - log_gamma[found] - log_factorial[come]
+        logs = ways + (shape + found) * np.log1p(-share[day])
         chance = np.exp(logs + special.xlogy(come, share[day]))
-        later = _extended(best, len(found) + len(come))[later_count[seen]]
+        later = _extended(best, len(found) + len(come))[found + come]
         cost = step.undo_shared_team_days * come + later
         expected = step.gain_team_days_per_day + (chance * cost).sum(axis=1)
         wait[day] = _extended(expected, len(counts))
