@@ -576,13 +576,13 @@ def _summary(plan, measure, batches):
         if batches > 1:
             parts = [measure(number, batch) for batch in range(batches)]
             errors = _half_widths([_as_row(part, quantiles) for part in parts])
-            for which, of_all in enumerate(times.values()):
-                place = slice(which * (1 + len(shares)) + 1, (which + 1) * (1 + len(shares)))
+            of_shares = errors[: len(values)].reshape(len(times), -1)[:, 1:]  # a view
+            for of_all, error in zip(times.values(), of_shares, strict=True):
                 low, high = (
-                    of_all.quantiles(np.nan_to_num(np.clip(shares + sign * errors[place], 0, 1)))
+                    of_all.quantiles(np.nan_to_num(np.clip(shares + sign * error, 0, 1)))
                     for sign in (-1, 1)
                 )
-                errors[place] = np.where(np.isnan(errors[place]), np.nan, (high - low) / 2)
+                error[:] = np.where(np.isnan(error), np.nan, (high - low) / 2)
         named = zip([*metrics, *others], [*values, *others.values()], errors, strict=True)
         rows += [(name, metric, value, error, n, unit_of(metric)) for metric, value, error in named]
     return pd.DataFrame(rows, columns=["flow", "metric", "value", "half_width", "n", "unit"])
