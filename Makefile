@@ -11,14 +11,15 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # A folder made anew, with what a lock file names. The mark is set last, so that an installation
-# that was interrupted is begun again. Byte code is made on all cores, which pip does on one.
+# that was interrupted is begun again. Byte code is made on all cores, which pip does on one;
+# as there, a file that does not compile is left out.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...'; exit 2; }
 	@$(PYTHON) -m venv --clear $(1) || \
 		{ echo 'The module venv is missing: on Debian, apt-get install python3-venv'; exit 2; }
 	$(1)/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r $(2)
-	@$(PYTHON) -m compileall -q -j 0 $(1)/lib
+	@-$(PYTHON) -m compileall -qq -j 0 $(1)/lib
 endef
 
 .venv/installed: requirements.lock pyproject.toml
