@@ -63,9 +63,9 @@ def test_faults_are_said_at_once_and_nothing_is_computed(notebook, tmp_path):
     wrong = {name: 5 if name in words else "abc" for name in known}
     wrong |= {counts[0]: 2.5, counts[1]: -1, f"{counts[1]}_": 5}
     out = tmp_path / "out.ipynb"
-    kernel = None if notebook == NOTEBOOKS[0] else "in-this-process"
+    engine = None if notebook == NOTEBOOKS[0] else "in-this-process"  # None: in a kernel
     with pytest.raises(papermill.PapermillExecutionError) as caught:
-        papermill.execute_notebook(notebook, out, wrong, kernel, cwd=ROOT, progress_bar=False)
+        papermill.execute_notebook(notebook, out, wrong, engine, cwd=ROOT, progress_bar=False)
     assert caught.value.ename == "ParameterError"
     lines = caught.value.evalue.split("\n")
     assert len(lines) == len(known) + 1
