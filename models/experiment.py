@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from scipy import special
 from tqdm.auto import tqdm
 
@@ -373,6 +372,8 @@ def _check_replications(replications):
 
 def _replications(system, numbers, requests, seed, metrics, jobs, progress, options, target=None):
     """A row a flow and metric, a column a replication."""
+    from joblib import Parallel, delayed  # not imported for a single run, which starts sooner
+
     plan = _plan(system)
     check_runs(requests, seed, numbers, metrics, jobs, options, target)
 

@@ -33,6 +33,7 @@ from models.engine.plan import (
     PROFILE,
     TIMESTAMPS,
     UNLIMITED,
+    Draw,
     LogPlan,
     Plan,
     PolicyPlan,
@@ -52,7 +53,8 @@ from models.engine.policies import (
 )
 
 HERE = Path(__file__).parent
-NO_POLICY = PolicyPlan()
+NO_POLICY, NO_TOLL = PolicyPlan(), TollPlan()
+CHANCE = Draw(draws.UNIFORM, 0.0, 1.0)
 NO_ACKS, ALL_ACKS = ACKS["none"], ACKS["all"]
 DELIVERIES = HANDS_OVER.deliveries
 
@@ -130,7 +132,7 @@ ANSWER, SEQUENCE, BRANCH, ATTEMPT, VISIT, MESSAGE_STEP, UNDOING, FIRST_TIME, POS
 
 # The rows of the kernel's tables. Small numbers without a sign, so that no index can be negative.
 u4, i8, f8 = np.uint32, np.int64, np.float64
-NOBODY = 0xFFFFFFFF  # no such frame, no such lane
+NOBODY = u4(0xFFFFFFFF)  # no such frame, no such lane
 
 
 def _row(whole, wide, real):
@@ -150,13 +152,14 @@ FRAME = np.dtype(
 )  # fmt: skip
 REQUEST = _row("flow reply outcome attempts undone open first_commit last_commit",
                "index position", "arrived replied")  # fmt: skip
+# `plain`: nothing but its own business can go wrong, and nothing costs more than the business.
 STEP_ROW = _row("service mode parallel children first_child partitions group log undoes "
-                "policy apart broker link delivery_link toll", "stream",
-                "fails errors loss delivery_loss")  # fmt: skip
+                "policy apart broker link delivery_link toll plain", "",
+                "fails errors")  # fmt: skip
 GROUP = _row("first_lane lanes prefetch room turn", "", "")  # `room` is a resource
 WAY = _row("first last", "", "")  # who is on a way on which nobody overtakes
 LOG = _row("acks mirrored mirror_link deliveries idempotent shares first_share outbox", "",
-           "mirror_loss retention_ms redelivery_ms")  # fmt: skip
+           "retention_ms redelivery_ms")  # fmt: skip
 OUTBOX = _row(
     "places batch waits head tail length opened", "", "linger_ms"
 )  # `places` is a resource
@@ -165,9 +168,10 @@ POLICY = _row("passes", "attempts retry_on backoff window minimum trials bulkhea
               "base_ms cap_ms factor budget earns earns_per_ms retries retry_share throttle throttle_ms "
               "share open_ms"
               )  # fmt: skip
+EVENT = _row("", "time key", "")  # the bits of its time; its number and its frame
 EDGE = _row("", "in_flight retries state begun succeeded seen failures",
             "tokens earned_ms requests accepts faded_ms opened_ms")  # fmt: skip
-DRAW = _row("", "kind stream purpose ahead", "p0 p1 p2")
+DRAW = _row("", "kind stream purpose ahead", "p0 p1 p2 share")  # of losses
 RESOURCE = _row(
     "unlimited capacity users head tail length calls sheds sheds_late",
     "workers limit",
@@ -191,9 +195,15 @@ STEP_RECORD = _row(
 DRAWN_FOR = (draws.WORK, draws.NETWORK, draws.ACK, draws.DELIVERY,
              draws.REPLICATION, draws.MIRROR, draws.LAG,
              draws.UNDO_WORK, draws.UNDO_NETWORK, draws.UNDO_ACK, draws.UNDO_DELIVERY,
-             draws.TIME_LIMIT, draws.BACKOFF)  # fmt: skip
+             draws.TIME_LIMIT, draws.BACKOFF,
+             # and what is drawn between 0 and 1, to decide on something
+             draws.BACKOFF, draws.FAILS, draws.ERRORS, draws.PARTITION, draws.THROTTLE,
+             draws.LOSS_THERE, draws.LOSS_BACK, draws.LOSS_DELIVERY, draws.LOSS_MIRROR,
+             draws.HANDSHAKE, draws.SAMPLED)  # fmt: skip
 (D_WORK, D_NETWORK, D_ACK, D_DELIVERY, D_REPLICATION, D_MIRROR, D_LAG,
- D_UNDO_WORK, D_UNDO_NETWORK, D_UNDO_ACK, D_UNDO_DELIVERY, D_LIMIT, D_PAUSE) = range(13)  # fmt: skip
+ D_UNDO_WORK, D_UNDO_NETWORK, D_UNDO_ACK, D_UNDO_DELIVERY, D_LIMIT, D_PAUSE,
+ D_JITTER, D_FAILS, D_ERRORS, D_PARTITION, D_THROTTLE,
+ D_LOSS_THERE, D_LOSS_BACK, D_LOSS_DELIVERY, D_LOSS_MIRROR, D_HANDSHAKE, D_SAMPLED) = range(24)  # fmt: skip
 DRAWS = len(DRAWN_FOR)
 AHEAD_BITS = 7
 AHEAD = 1 << AHEAD_BITS  # numbers that are drawn at once
@@ -222,59 +232,75 @@ PAUSE_AFTER = 5_000_000  # events, about a second: time to show progress or to b
 
 
 @part_of_kernel
-def before(time, key, other_time, other_key):
-    """Whether one event comes before another, worked out without a branch."""
-    return (time < other_time) | ((time == other_time) & (key < other_key))
+def before(event, time, key):
+    """Whether an event comes before another's time and key, worked out without a branch."""
+    return (event.time < time) | ((event.time == time) & (event.key < key))
 
 
 @part_of_kernel
-def heap_push(times, keys, size, time, key):
-    """Put an event into the heap of `size` events, ordered by time, then by number."""
-    i = size
+def bits_of(ms):
+    """A time as a whole number: those of times that are not negative have the times' order."""
+    return np.float64(ms).view(np.int64)
+
+
+@part_of_kernel
+def ms_of(bits):
+    """The time again."""
+    return np.int64(bits).view(np.float64)
+
+
+@part_of_kernel
+def lift(heap, i, time, key):
+    """Put an event into the heap at the free place `i`, or as far above as it belongs."""
     while i > 0:
         parent = u4((i - 1) >> 1)
-        if before(times[parent], keys[parent], time, key):
+        if before(heap[parent], time, key):
             break
-        times[u4(i)] = times[parent]
-        keys[u4(i)] = keys[parent]
+        heap[u4(i)].time = heap[parent].time
+        heap[u4(i)].key = heap[parent].key
         i = parent
-    times[u4(i)] = time
-    keys[u4(i)] = key
+    heap[u4(i)].time = time
+    heap[u4(i)].key = key
 
 
 @part_of_kernel
-def heap_pop(times, keys, size):
-    """Take the first event out; afterwards `size` - 1 are left."""
+def heap_push(heap, size, ms, key):
+    """Put an event into the heap of `size` events, ordered by time, then by number."""
+    lift(heap, size, bits_of(ms), key)
+
+
+@part_of_kernel
+def heap_pop(heap, size):
+    """Take the first event out; afterwards `size` - 1 are left.
+
+    The free place sinks to the bottom; the last event goes there, and seldom far up again
+    (I. Wegener, "Bottom-up heapsort", Theoretical Computer Science 118, 1993).
+    """
     last = size - 1
-    time = times[last]
-    key = keys[last]
     i = 0
     child = 1
     while child < last:
         left = u4(child)
         right = u4(child + 1)  # or `last` itself, which then is the one that is moved
-        child += before(times[right], keys[right], times[left], keys[left])
-        if not before(times[u4(child)], keys[u4(child)], time, key):
-            break
-        times[u4(i)] = times[u4(child)]
-        keys[u4(i)] = keys[u4(child)]
+        child += before(heap[right], heap[left].time, heap[left].key)
+        heap[u4(i)].time = heap[u4(child)].time
+        heap[u4(i)].key = heap[u4(child)].key
         i = child
         child = 2 * i + 1
-    times[u4(i)] = time
-    keys[u4(i)] = key
+    lift(heap, i, heap[u4(last)].time, heap[u4(last)].key)
 
 
 @part_of_kernel
-def sweep(times, keys, size, frames, free_frames, frames_free):
+def sweep(heap, size, frames, free_frames, frames_free):
     """Take the time limits out of the heap for which nobody waits any more; what is left of both."""
     kept = 0
     for i in range(size):
-        frame = keys[i] & (MAX_FRAMES - 1)
+        frame = heap[i].key & (MAX_FRAMES - 1)
         if frames[frame].state == EXPIRED:
             free_frames[frames_free] = frame
             frames_free += 1
         else:
-            heap_push(times, keys, kept, times[i], keys[i])
+            lift(heap, kept, heap[i].time, heap[i].key)
             kept += 1
     return kept, frames_free
 
@@ -282,15 +308,46 @@ def sweep(times, keys, size, frames, free_frames, frames_free):
 @part_of_kernel
 def draw_ahead(kind, p0, p1, p2, values, seed, stream, purpose, first, ahead, place):
     """Draw for a whole block of requests, beginning with the one with index `first`."""
-    if kind == draws.EXPONENTIAL:
-        for i in range(AHEAD):
-            uniform, _ = draws.uniforms(seed, stream, first + i, 0, purpose, 0)
-            ahead[place, i] = -p0 * draws.log(uniform)
-    else:
+    if kind == draws.ERLANG or kind == draws.HYPEREXPONENTIAL:  # which need more than one uniform
         for i in range(AHEAD):
             ahead[place, i] = draws.sample(
                 kind, p0, p1, p2, values, seed, stream, first + i, 0, purpose
             )
+        return
+    for i in range(AHEAD):
+        ahead[place, i] = draws.uniforms(seed, stream, first + i, 0, purpose, 0)[0]
+    if kind == draws.EXPONENTIAL:
+        for i in range(AHEAD):
+            ahead[place, i] = -p0 * draws.log(ahead[place, i])
+    elif kind == draws.UNIFORM:
+        for i in range(AHEAD):
+            ahead[place, i] = p0 + p1 * ahead[place, i]
+    else:
+        for i in range(AHEAD):
+            ahead[place, i] = draws.value_of(kind, p0, p1, p2, values, ahead[place, i], 0.0)
+
+
+@numba.njit(forceinline=False, **QUICK)  # said, for it would be taken from who calls it
+def draw_anew(d, values, seed, index, attempt, ahead, blocks):
+    """A number that is not there yet: drawn alone, or with those of the block that it begins."""
+    block = index >> AHEAD_BITS
+    if d.ahead > 0 and attempt == 0 and block > blocks[d.ahead]:
+        draw_ahead(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream, d.purpose,
+                   block << AHEAD_BITS, ahead, d.ahead)  # fmt: skip
+        blocks[d.ahead] = block
+        return ahead[d.ahead, index & (AHEAD - 1)]
+    return draws.sample(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream, index, attempt, d.purpose)
+
+
+@numba.njit(forceinline=True, **QUICK)
+def draw(d, values, seed, index, attempt, ahead, blocks):
+    """A number from row `d` of the table of draws; most first attempts find theirs drawn ahead."""
+    if d.kind == draws.DETERMINISTIC:
+        return d.p0
+    place = u4(d.ahead)  # 0, where nothing is, for what is drawn alone
+    if index >> AHEAD_BITS == blocks[place] and attempt == 0:
+        return ahead[place, index & (AHEAD - 1)]
+    return draw_anew(d, values, seed, index, attempt, ahead, blocks)
 
 
 @part_of_kernel
@@ -489,30 +546,6 @@ def next_with_room(groups, group, in_hand):
 
 
 @part_of_kernel
-def overhead_ms(toll, seed, index):
-    """What the callee's worker does for its proxy and its trace, see the reference."""
-    if toll.sampled > 0.0 and (
-        draws.uniforms(seed, toll.trace, index, 0, draws.SAMPLED, 0)[0] < toll.sampled
-    ):
-        return toll.work_ms + toll.span_ms
-    return toll.work_ms
-
-
-@part_of_kernel
-def chance_of(seed, stream, index, attempt, purpose):
-    """The number in (0, 1) that decides on something."""
-    return draws.uniforms(seed, stream, index, attempt, purpose, 0)[0]
-
-
-@part_of_kernel
-def draw_now(d, values, seed, index, attempt):
-    """A number from row `d` of the table of draws, as a caller's policy needs it."""
-    if d.kind == draws.DETERMINISTIC:
-        return d.p0
-    return draws.sample(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream, index, attempt, d.purpose)
-
-
-@part_of_kernel
 def comes_too_late(service, now, asked, deadline):
     """Load shedding at the head of the queue, see the reference."""
     standing = now - service.empty_ms > service.patient_ms
@@ -603,8 +636,7 @@ def kernel(
     free_frames,  # a stack of free rows
     requests,
     free_requests,
-    heap_times,
-    heap_keys,
+    heap,  # EVENT
     urgent,
     soon,
     series_ms,  # how often to look, infinite: never
@@ -622,7 +654,7 @@ def kernel(
 ):
     """Run until everything is done (FINISHED), rows run out (FULL) or it is time to PAUSE."""
     keep = len(out_whole) > 0
-    mask = len(urgent) - 1
+    mask = u4(len(urgent) - 1)
     now = clock[0]
     window_from = clock[1]
     window_to = clock[2]
@@ -638,12 +670,12 @@ def kernel(
     done = registers[G_DONE]
     batch = registers[G_BATCH]
     batch_next = registers[G_BATCH_NEXT]
-    frame = registers[G_FRAME]
+    frame = u4(registers[G_FRAME])
     arriving = registers[G_ARRIVING]
     looks = registers[G_SERIES]
     next_look = (looks + 1) * series_ms
     expired = registers[G_EXPIRED]
-    resumed = frame >= 0
+    resumed = frame != NOBODY
     pause_at = events + pause_after
     status = FINISHED
 
@@ -654,34 +686,34 @@ def kernel(
         elif urgent_head != urgent_tail:
             frame = urgent[urgent_head & mask]
             urgent_head += 1
-        elif heap_size > 0 and heap_times[0] == now:
-            frame = heap_keys[0] & (MAX_FRAMES - 1)
-            heap_pop(heap_times, heap_keys, heap_size)
+        elif heap_size > 0 and heap[0].time == bits_of(now):
+            frame = u4(heap[0].key & (MAX_FRAMES - 1))
+            heap_pop(heap, heap_size)
             heap_size -= 1
         elif soon_head != soon_tail:
             frame = soon[soon_head & mask]
             soon_head += 1
             if frame >= RELEASE:  # a place has been released
-                frame = grant(resources, frame - RELEASE, frames)
+                frame = grant(resources, u4(frame - RELEASE), frames)
                 if frame != NOBODY:
                     soon[soon_tail & mask] = frame
                     soon_tail += 1
                 continue
         elif heap_size > 0:
-            if next_look <= heap_times[0]:
-                while (looks + 1) * series_ms <= heap_times[0] and (arrived > done or arriving > 0):
+            due = ms_of(heap[0].time)
+            if next_look <= due:
+                while (looks + 1) * series_ms <= due and (arrived > done or arriving > 0):
                     if looks == len(series_done):
                         status = SERIES_FULL
                         break
                     look(looks, series_places, series_done, resources, services, parts, so_far)
                     looks += 1
                 if status == SERIES_FULL:
-                    frame = NOBODY
                     break
                 next_look = (looks + 1) * series_ms
-            now = heap_times[0]
-            frame = heap_keys[0] & (MAX_FRAMES - 1)
-            heap_pop(heap_times, heap_keys, heap_size)
+            now = due
+            frame = u4(heap[0].key & (MAX_FRAMES - 1))
+            heap_pop(heap, heap_size)
             heap_size -= 1
         else:
             break
@@ -690,15 +722,17 @@ def kernel(
             status = PAUSED
             break
         if mishaps is not None and frame >= KILL:
-            frame -= KILL
+            frame = u4(frame - KILL)
             state = KILLED
         else:
             state = np.int64(frames[frame].state)
-        while True:  # until this frame has to wait
+        # Until this frame has to wait. States that follow one another without a pause stand in a
+        # chain of `if`, so that a frame falls from one into the next.
+        while True:
             if frames_free < largest:  # there are no more requests under way than frames
                 status = FULL
                 if mishaps is not None and state == KILLED:
-                    frame += KILL
+                    frame = u4(frame + KILL)
                 else:
                     frames[frame].state = state
                 break
@@ -710,8 +744,7 @@ def kernel(
             share = 1.0  # of what is drawn
             stretch = 1.0  # times what is drawn
             extra = 0.0  # on top of what is drawn
-            loss = 0.0  # the share of segments that are lost on this `way`
-            way = 0
+            way = 0  # on which segments may be lost: its row in the table of draws of the step
 
             # Steps: workers, work, children
 
@@ -748,10 +781,15 @@ def kernel(
                         enter(parts, service, exposed, frame)
                 if steps[step].mode == LOCAL or resources[service].unlimited:
                     state = SERVE
-                    if mishaps is not None and steps[step].mode == MESSAGE:
+                    if mishaps is not None and not steps[step].plain:
                         log = steps[step].log
-                        if log != NOBODY and (
-                            now - frames[message_of(frames, frame)].paused > logs[log].retention_ms
+                        if (
+                            steps[step].mode == MESSAGE
+                            and log != NOBODY
+                            and (
+                                now - frames[message_of(frames, frame)].paused
+                                > logs[log].retention_ms
+                            )
                         ):
                             vanish(by_step, frames, requests, frame, warmup)
                             state = STEP_DONE
@@ -775,22 +813,22 @@ def kernel(
                         and resources[service].head == NOBODY
                         and urgent_head == urgent_tail
                         and soon_head == soon_tail
-                        and (heap_size == 0 or heap_times[0] > now)
+                        and (heap_size == 0 or heap[0].time > bits_of(now))
                     ):  # nothing else happens at this instant: go on at once
                         resources[service].users += 1
                         if mishaps is not None:
                             frames[frame].next = frame
                         state = GRANTED
-                        continue
-                    frames[frame].state = GRANTED
-                    queue_for(resources, service, frames, frame)
-                    first = grant(resources, service, frames)
-                    if first != NOBODY:
-                        soon[soon_tail & mask] = first
-                        soon_tail += 1
-                    if resources[service].length > by_service[service].max_queue:
-                        by_service[service].max_queue = resources[service].length
-                    break
+                    else:
+                        frames[frame].state = GRANTED
+                        queue_for(resources, service, frames, frame)
+                        first = grant(resources, service, frames)
+                        if first != NOBODY:
+                            soon[soon_tail & mask] = first
+                            soon_tail += 1
+                        if resources[service].length > by_service[service].max_queue:
+                            by_service[service].max_queue = resources[service].length
+                        break
 
             elif mishaps is not None and state == VISIT_ENDED:
                 caller = frames[frame].parent
@@ -816,77 +854,88 @@ def kernel(
                 frames[frame].result = UNAVAILABLE
                 state = STEP_DONE
 
-            elif state == GRANTED:
+            if state == GRANTED:
                 service = steps[step].service
                 if steps[step].mode != MESSAGE:
                     resources[service].calls -= 1
-                if mishaps is not None and steps[step].apart and not exposed[frame].inside:
-                    enter(parts, service, exposed, frame)
                 if requests[request].position >= warmup:
                     by_step[step].wait_ms += now - frames[frame].asked
                     by_service[service].wait_ms += now - frames[frame].asked
                 state = SERVE
-                if mishaps is not None and resources[service].sheds and steps[step].mode != MESSAGE:
-                    scope = frames[frame].scope
-                    deadline = np.inf if scope == NOBODY else frames[scope].deadline
-                    if comes_too_late(resources[service], now, frames[frame].asked, deadline):
-                        if requests[request].position >= warmup:
-                            by_step[step].rejected += 1
-                            by_service[service].rejected += 1
-                        resources[service].users -= 1
-                        if resources[service].head != NOBODY:
-                            soon[soon_tail & mask] = RELEASE + service
-                            soon_tail += 1
-                        frames[frame].result = REJECTED
-                        state = STEP_DONE
-                elif mishaps is not None and steps[step].mode == MESSAGE:
+                if mishaps is not None and not steps[step].plain:
+                    if steps[step].apart and not exposed[frame].inside:
+                        enter(parts, service, exposed, frame)
                     log = steps[step].log
-                    if log != NOBODY and (
+                    if steps[step].mode != MESSAGE:
+                        scope = frames[frame].scope
+                        deadline = np.inf if scope == NOBODY else frames[scope].deadline
+                        if resources[service].sheds and comes_too_late(
+                            resources[service], now, frames[frame].asked, deadline
+                        ):
+                            if requests[request].position >= warmup:
+                                by_step[step].rejected += 1
+                                by_service[service].rejected += 1
+                            frames[frame].result = REJECTED
+                            state = STEP_DONE
+                    elif log != NOBODY and (
                         now - frames[message_of(frames, frame)].paused > logs[log].retention_ms
                     ):
                         vanish(by_step, frames, requests, frame, warmup)
+                        state = STEP_DONE
+                    if state == STEP_DONE:
                         resources[service].users -= 1
                         if resources[service].head != NOBODY:
                             soon[soon_tail & mask] = RELEASE + service
                             soon_tail += 1
-                        state = STEP_DONE
 
-            elif state == SERVE:
+            if state == SERVE:
                 frames[frame].started = now
-                if (
-                    mishaps is not None
-                    and steps[step].mode == MESSAGE
-                    and steps[step].log != NOBODY
-                    and logs[steps[step].log].idempotent
-                    and frames[message_of(frames, frame)].done
-                ):
-                    frames[frame].child = 0
-                    frames[frame].result = OK
-                    state = CHILDREN
-                    continue
-                if mishaps is not None and steps[step].toll != NOBODY:
-                    extra = overhead_ms(tolls[steps[step].toll], seed, requests[request].index)
                 drawn = DRAWS * step + D_WORK
                 state = WORKED
+                if mishaps is not None and not steps[step].plain:
+                    if (
+                        steps[step].mode == MESSAGE
+                        and steps[step].log != NOBODY
+                        and logs[steps[step].log].idempotent
+                        and frames[message_of(frames, frame)].done
+                    ):
+                        drawn = -1
+                        frames[frame].child = 0
+                        frames[frame].result = OK
+                        state = CHILDREN  # it has been done before
+                    elif steps[step].toll != NOBODY:
+                        toll = tolls[steps[step].toll]
+                        extra = toll.work_ms
+                        if toll.sampled > 0.0 and (
+                            draw(table[DRAWS * step + D_SAMPLED], values, seed,
+                                 requests[request].index, 0, ahead, blocks) < toll.sampled
+                        ):  # fmt: skip
+                            extra += toll.span_ms
 
             elif state == WORKED:
                 service = steps[step].service
                 by_service[service].working_ms += in_window(
                     frames[frame].started, now, window_from, window_to
                 )
-                stream = steps[step].stream
                 index = requests[request].index
                 attempt = 0 if mishaps is None else frames[frame].attempt
                 if (
                     mishaps is not None
+                    and not steps[step].plain
                     and steps[step].errors > 0.0
-                    and chance_of(seed, stream, index, attempt, draws.ERRORS) < steps[step].errors
+                    and draw(
+                        table[DRAWS * step + D_ERRORS], values, seed, index, attempt, ahead, blocks
+                    )
+                    < steps[step].errors
                 ):
                     frames[frame].result = UNAVAILABLE
                     state = SERVED
                 elif (
                     steps[step].fails > 0.0
-                    and chance_of(seed, stream, index, attempt, draws.FAILS) < steps[step].fails
+                    and draw(
+                        table[DRAWS * step + D_FAILS], values, seed, index, attempt, ahead, blocks
+                    )
+                    < steps[step].fails
                 ):
                     frames[frame].result = FAILED
                     state = SERVED
@@ -927,7 +976,7 @@ def kernel(
                     frames[frame].result = OK
                     state = CHILDREN
 
-            elif state == CHILDREN:
+            if state == CHILDREN:
                 count = steps[step].children
                 if frames[frame].child == count:
                     state = SERVED
@@ -966,11 +1015,9 @@ def kernel(
                     frames[frame].child += 1
                     state = ASK if steps[frames[child].step].policy == NOBODY else CALL
                     frame = child
+                    continue
 
-            elif state == JOINED:
-                state = SERVED
-
-            elif state == SERVED:
+            if state == JOINED or state == SERVED:
                 service = steps[step].service
                 failed = frames[frame].result != OK
                 local = steps[step].mode == LOCAL
@@ -991,7 +1038,7 @@ def kernel(
                         by_service[service].handled += 1
                 state = STEP_DONE
 
-            elif state == STEP_DONE:
+            if state == STEP_DONE:
                 role = frames[frame].role
                 if mishaps is not None and role == VISIT:
                     leave(parts, steps[step].service, exposed, frame)
@@ -1002,14 +1049,14 @@ def kernel(
                 elif role == SEQUENCE or role == BRANCH or role == ATTEMPT:
                     state = ANSWERED
                     wait = frames[frame].half
-                    if mishaps is not None:
+                    if mishaps is not None and not steps[step].plain:
                         part = steps[step].link
                         if part != NOBODY and parts[part].down > 0:
                             by_step[step].lost += requests[request].position >= warmup
                             frames[frame].pending = part
                             state = UNREACHED
                             continue
-                        loss, way = steps[step].loss, draws.LOSS_BACK
+                        way = D_LOSS_BACK
                 else:
                     result = frames[frame].result
                     if role == ANSWER:
@@ -1035,8 +1082,7 @@ def kernel(
                                 frames[frame].state = STEP
                                 if now + wait > now:
                                     events += 1
-                                    heap_push(heap_times, heap_keys, heap_size, now + wait,
-                                              events << FRAME_BITS | frame)  # fmt: skip
+                                    heap_push(heap, heap_size, now + wait, events << FRAME_BITS | frame)  # fmt: skip
                                     heap_size += 1
                                 else:
                                     soon[soon_tail & mask] = frame
@@ -1080,7 +1126,7 @@ def kernel(
             # Calls and messages
 
             elif state == ASK:
-                if mishaps is not None and steps[step].mode == MESSAGE:
+                if mishaps is not None and not steps[step].plain and steps[step].mode == MESSAGE:
                     log = steps[step].log
                     if log != NOBODY and (logs[log].outbox != NOBODY or logs[log].acks == NO_ACKS):
                         frames_free -= 1
@@ -1108,21 +1154,22 @@ def kernel(
                         continue
                 drawn = DRAWS * step + D_NETWORK
                 share = 0.5
-                if mishaps is not None:
+                if mishaps is not None and not steps[step].plain:
                     part = down_on_the_way(parts, steps, step)
                     if part != NOBODY:
                         by_step[step].lost += requests[request].position >= warmup
                         frames[frame].pending = part
                         state = UNREACHED
                         continue
-                    loss, way = steps[step].loss, draws.LOSS_THERE
+                    way = D_LOSS_THERE
                     if steps[step].toll != NOBODY:
                         toll = tolls[steps[step].toll]
                         extra = toll.hop_ms
                         if (
                             toll.fresh > 0.0
-                            and chance_of(seed, steps[step].stream, requests[request].index,
-                                          frames[frame].attempt, draws.HANDSHAKE) < toll.fresh
+                            and draw(table[DRAWS * step + D_HANDSHAKE], values, seed,
+                                     requests[request].index, frames[frame].attempt, ahead, blocks)
+                            < toll.fresh
                         ):  # fmt: skip
                             stretch = 1 + 2 * toll.round_trips
                             extra += toll.handshake_ms
@@ -1136,6 +1183,7 @@ def kernel(
                     break
                 frames[frame].result = UNAVAILABLE
                 state = ANSWERED
+                continue
 
             elif state == PUBLISHED:
                 drawn = DRAWS * step + D_ACK
@@ -1163,8 +1211,8 @@ def kernel(
                 urgent_tail += 1
                 frames[frame].result = OK
                 wait = frames[frame].half
-                if mishaps is not None:
-                    loss, way = steps[step].loss, draws.LOSS_BACK
+                if mishaps is not None and not steps[step].plain:
+                    way = D_LOSS_BACK
                 state = ANSWERED
 
             elif state == ANSWERED:
@@ -1175,23 +1223,22 @@ def kernel(
                     if mishaps is None:
                         break
                     state = ENDED
-                    continue
-                if frames[frame].role == ATTEMPT:
+                elif mishaps is not None and frames[frame].role == ATTEMPT:
                     frames[frame].done = 1
                     frames[frame].state = ATTEMPT_ENDED
                     soon[soon_tail & mask] = frame
                     soon_tail += 1
                     state = ENDED
-                    continue
-                result = frames[frame].result
-                free_frames[frames_free] = frame
-                frames_free += 1
-                frame = frames[frame].parent
-                if result == OK:
-                    state = CHILDREN
                 else:
-                    frames[frame].result = policies.passed_on(result)
-                    state = SERVED
+                    result = frames[frame].result
+                    free_frames[frames_free] = frame
+                    frames_free += 1
+                    frame = frames[frame].parent
+                    state = CHILDREN
+                    if result != OK:
+                        frames[frame].result = policies.passed_on(result)
+                        state = SERVED
+                    continue
 
             elif state == BRANCH_ENDED:
                 parent = frames[frame].parent
@@ -1214,8 +1261,8 @@ def kernel(
                     group = steps[step].group
                     if group != NOBODY and (mishaps is None or groups[group].prefetch == 0):
                         attempt = 0 if mishaps is None else frames[frame].attempt
-                        chance = chance_of(seed, steps[step].stream, requests[request].index,
-                                           attempt, draws.PARTITION)  # fmt: skip
+                        chance = draw(table[DRAWS * step + D_PARTITION], values, seed,
+                                      requests[request].index, attempt, ahead, blocks)  # fmt: skip
                         partition = partition_of(
                             steps[step].partitions, steps[step].log, logs, shares, chance
                         )
@@ -1226,7 +1273,7 @@ def kernel(
                     if mishaps is not None and steps[step].log != NOBODY:
                         state = STORED
                         continue
-                if mishaps is not None:
+                if mishaps is not None and not steps[step].plain:
                     part = steps[step].broker
                     if steps[step].log != NOBODY and logs[steps[step].log].mirrored:
                         part = NOBODY
@@ -1236,7 +1283,7 @@ def kernel(
                         frames[frame].state = HAND_OVER
                         wait_for(parts, part, frames, frame)
                         break
-                    loss, way = steps[step].delivery_loss, draws.LOSS_DELIVERY
+                    way = D_LOSS_DELIVERY
                 drawn = DRAWS * step + D_DELIVERY
                 share = 0.5
                 state = DELIVERED
@@ -1244,33 +1291,34 @@ def kernel(
             elif state == DELIVERED or state == HELD:
                 if steps[step].group == NOBODY:
                     state = STEP
-                else:
-                    lane = np.int64(frames[frame].parent)
-                    if ways[lane - services].first != frame:
-                        frames[frame].state = HELD
-                        break
-                    behind = come_through(ways, lane - services, frames, frame, HELD)
-                    if behind != NOBODY:
-                        soon[soon_tail & mask] = behind
-                        soon_tail += 1
-                    if mishaps is not None and frames[frame].result == VANISHED:
-                        frames[frame].parent = NOBODY
-                        state = STEP_DONE
-                        continue
-                    frames[frame].asked = now
-                    frames[frame].state = LANE_GRANTED
-                    queue_for(resources, lane, frames, frame)
-                    first = grant(resources, lane, frames)
-                    if first != NOBODY:
-                        soon[soon_tail & mask] = first
-                        soon_tail += 1
+                    continue
+                lane = np.int64(frames[frame].parent)
+                if ways[lane - services].first != frame:
+                    frames[frame].state = HELD
                     break
+                behind = come_through(ways, lane - services, frames, frame, HELD)
+                if behind != NOBODY:
+                    soon[soon_tail & mask] = behind
+                    soon_tail += 1
+                if mishaps is not None and frames[frame].result == VANISHED:
+                    frames[frame].parent = NOBODY
+                    state = STEP_DONE
+                    continue
+                frames[frame].asked = now
+                frames[frame].state = LANE_GRANTED
+                queue_for(resources, lane, frames, frame)
+                first = grant(resources, lane, frames)
+                if first != NOBODY:
+                    soon[soon_tail & mask] = first
+                    soon_tail += 1
+                break
 
             elif state == LANE_GRANTED:
                 if requests[request].position >= warmup:
                     by_step[step].wait_ms += now - frames[frame].asked
                     by_service[steps[step].service].wait_ms += now - frames[frame].asked
                 state = STEP
+                continue
 
             # The special ways of a message
 
@@ -1278,6 +1326,7 @@ def kernel(
                 if state == HEARD:
                     frames[frame].result = OK
                     state = ANSWERED
+                    continue
 
                 elif state == COPIED:
                     drawn = DRAWS * step + D_REPLICATION
@@ -1291,7 +1340,7 @@ def kernel(
                         continue
                     drawn = DRAWS * step + D_NETWORK
                     share = 0.5
-                    loss, way = steps[step].loss, draws.LOSS_THERE
+                    way = D_LOSS_THERE
                     state = TOSSED
 
                 elif state == TOSSED:
@@ -1356,8 +1405,7 @@ def kernel(
                     frames[frame].state = LINGERED
                     if due > now:
                         events += 1
-                        heap_push(heap_times, heap_keys, heap_size, due,
-                                  events << FRAME_BITS | frame)  # fmt: skip
+                        heap_push(heap, heap_size, due, events << FRAME_BITS | frame)  # fmt: skip
                         heap_size += 1
                     else:
                         soon[soon_tail & mask] = frame
@@ -1372,7 +1420,7 @@ def kernel(
                         break
                     drawn = DRAWS * step + D_NETWORK
                     share = 0.5
-                    loss, way = steps[step].loss, draws.LOSS_THERE
+                    way = D_LOSS_THERE
                     state = SENT
 
                 elif state == SENT:
@@ -1411,7 +1459,7 @@ def kernel(
                         urgent_tail += 1
                         posted = frames[posted].next
                     wait = frames[frame].half
-                    loss, way = steps[step].loss, draws.LOSS_BACK
+                    way = D_LOSS_BACK
                     state = SENT_BACK
 
                 elif state == SENT_BACK:
@@ -1458,6 +1506,7 @@ def kernel(
                     else:
                         frames[frame].paused = now
                         state = MIRROR if logs[log].mirrored else IN_LOG
+                    continue
 
                 elif state == MIRROR:
                     log = steps[step].log
@@ -1470,7 +1519,7 @@ def kernel(
                         break
                     drawn = DRAWS * step + D_MIRROR
                     share = 0.5
-                    loss, way = logs[log].mirror_loss, draws.LOSS_MIRROR
+                    way = D_LOSS_MIRROR
                     state = MIRRORED
 
                 elif state == MIRRORED:
@@ -1525,8 +1574,10 @@ def kernel(
                     to_ms = np.inf
                     if outage.drawn:
                         if arriving > 0:
-                            up_ms = draw_now(table[outage.table], values, seed, turn, 0)
-                            down_ms = draw_now(table[outage.table + 1], values, seed, turn, 0)
+                            up_ms = draw(table[outage.table], values, seed, turn, 0, ahead, blocks)
+                            down_ms = draw(
+                                table[outage.table + 1], values, seed, turn, 0, ahead, blocks
+                            )
                             from_ms = now + up_ms
                             to_ms = now + up_ms + down_ms
                     elif turn < outage.windows:
@@ -1676,18 +1727,21 @@ def kernel(
                     frames[frame].paused = 0.0
                     state = TRY
 
-                elif state == TRY:
+                if state == TRY:
                     number = steps[step].policy
                     policy = policy_rows[number]
                     scope = frames[frame].scope
                     deadline = np.inf if scope == NOBODY else frames[scope].deadline
                     index = requests[request].index
                     tried = draws.again(frames[frame].attempt, frames[frame].tries)
-                    limit_ms = draw_now(table[DRAWS * step + D_LIMIT], values, seed, index, tried)
+                    limit_ms = draw(
+                        table[DRAWS * step + D_LIMIT], values, seed, index, tried, ahead, blocks
+                    )
                     ends = min(now + limit_ms, deadline)
                     chance = 0.0
                     if policy.throttle > 0.0:
-                        chance = chance_of(seed, steps[step].stream, index, tried, draws.THROTTLE)
+                        chance = draw(table[DRAWS * step + D_THROTTLE], values, seed,
+                                      index, tried, ahead, blocks)  # fmt: skip
                     if policies.lets_through(edges[number], policy, now, chance):
                         frames_free -= 1
                         trial = free_frames[frames_free]
@@ -1717,8 +1771,7 @@ def kernel(
                             due = now + max(ends - now, 0.0)
                             if due > now:
                                 events += 1
-                                heap_push(heap_times, heap_keys, heap_size, due,
-                                          events << FRAME_BITS | timer)  # fmt: skip
+                                heap_push(heap, heap_size, due, events << FRAME_BITS | timer)  # fmt: skip
                                 heap_size += 1
                             else:
                                 soon[soon_tail & mask] = timer
@@ -1729,7 +1782,7 @@ def kernel(
                     frames[frame].result = BROKEN
                     state = AGAIN
 
-                elif state == TRIED:
+                if state == TRIED:
                     number = steps[step].policy
                     trial = frames[frame].trial
                     result = frames[trial].result if frames[trial].done else TIMED_OUT
@@ -1764,7 +1817,7 @@ def kernel(
                                       policy_rows[number].ring, result, now)  # fmt: skip
                     state = AGAIN
 
-                elif state == AGAIN:
+                if state == AGAIN:
                     number = steps[step].policy
                     policy = policy_rows[number]
                     result = frames[frame].result
@@ -1781,11 +1834,11 @@ def kernel(
                         pause = 0.0
                         chance = 0.0
                         if policy.backoff == DRAWN:
-                            pause = draw_now(table[DRAWS * step + D_PAUSE], values, seed,
-                                             requests[request].index, tried)  # fmt: skip
+                            pause = draw(table[DRAWS * step + D_PAUSE], values, seed,
+                                         requests[request].index, tried, ahead, blocks)  # fmt: skip
                         elif policy.backoff > DRAWN:
-                            chance = chance_of(seed, steps[step].stream, requests[request].index,
-                                               tried, draws.BACKOFF)  # fmt: skip
+                            chance = draw(table[DRAWS * step + D_JITTER], values, seed,
+                                          requests[request].index, tried, ahead, blocks)  # fmt: skip
                         wait = policies.pause_ms(
                             policy, frames[frame].tries, frames[frame].paused, chance, pause
                         )
@@ -1793,6 +1846,7 @@ def kernel(
                         state = TRY
                     else:
                         state = STEP_DONE if frames[frame].role == ANSWER else ANSWERED
+                        continue
 
                 elif state == ATTEMPT_ENDED:
                     frames[frame].needed -= 1
@@ -1807,7 +1861,7 @@ def kernel(
                         expired += 1
                         if expired > SWEEP_FROM and 2 * expired > heap_size:
                             heap_size, frames_free = sweep(
-                                heap_times, heap_keys, heap_size, frames, free_frames, frames_free
+                                heap, heap_size, frames, free_frames, frames_free
                             )
                             expired = 0
                         soon[soon_tail & mask] = caller
@@ -1817,6 +1871,7 @@ def kernel(
                     state = TRIED
                     if frames[frame].state == GONE_TRYING:
                         state = GONE_TRYING
+                    continue
 
                 elif state == TIME_UP:
                     trial = frames[frame].parent
@@ -1885,67 +1940,7 @@ def kernel(
 
             # Requests and their arrivals
 
-            elif state == ENDED:
-                role = frames[frame].role
-                if mishaps is None or (role != ATTEMPT and role != VISIT and role != BRANCH):
-                    free_frames[frames_free] = frame
-                    frames_free += 1
-                requests[request].open -= 1
-                if requests[request].open > 0:
-                    break
-                commit = requests[request].first_commit
-                while commit != NOBODY:  # the saga has succeeded: nothing will be undone
-                    free_frames[frames_free] = commit
-                    frames_free += 1
-                    commit = frames[commit].next
-                done += 1
-                position = requests[request].position
-                ended = now
-                if mishaps is not None and requests[request].outcome == UNFINISHED:
-                    ended = np.nan
-                if keep:
-                    out_whole[position, 0] = requests[request].flow
-                    out_whole[position, 1] = requests[request].index
-                    out_whole[position, 2] = requests[request].reply
-                    out_whole[position, 3] = requests[request].outcome
-                    out_whole[position, 4] = requests[request].attempts
-                    out_whole[position, 5] = requests[request].undone
-                    out_times[position, 0] = requests[request].arrived
-                    out_times[position, 1] = requests[request].replied
-                    out_times[position, 2] = ended
-                else:
-                    flow = requests[request].flow
-                    outcome = requests[request].outcome
-                    if batch >= 0 and now <= window_to and outcome == OK:
-                        sums[batch, flow, A_THROUGHPUT] += 1
-                    if position >= warmup:
-                        part = (position - warmup) * batches // (limit - warmup)
-                        response = requests[request].replied - requests[request].arrived
-                        completion = ended - requests[request].arrived
-                        sums[part, flow, A_COUNT] += 1
-                        sums[part, flow, A_UNDONE] += requests[request].undone
-                        sums[part, flow, A_FAILED] += outcome == FAILED
-                        sums[part, flow, A_REJECTED] += outcome == REJECTED
-                        if outcome != REJECTED and outcome != UNFINISHED:
-                            sums[part, flow, A_ADMITTED] += 1
-                            sums[part, flow, A_GAP] += now - requests[request].replied
-                        if requests[request].reply == OK:
-                            sums[part, flow, A_ANSWERED] += 1
-                            sums[part, flow, A_RESPONSE] += response
-                            extremes[part, flow, 0, 0] = min(extremes[part, flow, 0, 0], response)
-                            extremes[part, flow, 0, 1] = max(extremes[part, flow, 0, 1], response)
-                            histograms[part, flow, 0, bin_of(response)] += 1
-                        if outcome == OK:
-                            sums[part, flow, A_DONE] += 1
-                            sums[part, flow, A_COMPLETION] += completion
-                            extremes[part, flow, 1, 0] = min(extremes[part, flow, 1, 0], completion)
-                            extremes[part, flow, 1, 1] = max(extremes[part, flow, 1, 1], completion)
-                            histograms[part, flow, 1, bin_of(completion)] += 1
-                free_requests[requests_free] = request
-                requests_free += 1
-                break
-
-            else:  # ARRIVE
+            elif state == ARRIVE:
                 flow = step
                 if frames[frame].role == FIRST_TIME:
                     frames[frame].role = 0
@@ -2007,45 +2002,93 @@ def kernel(
                 else:
                     drawn = flows[flow, 3]
 
+            if state == ENDED:
+                role = frames[frame].role
+                if mishaps is None or (role != ATTEMPT and role != VISIT and role != BRANCH):
+                    free_frames[frames_free] = frame
+                    frames_free += 1
+                requests[request].open -= 1
+                if requests[request].open > 0:
+                    break
+                commit = requests[request].first_commit
+                while commit != NOBODY:  # the saga has succeeded: nothing will be undone
+                    free_frames[frames_free] = commit
+                    frames_free += 1
+                    commit = frames[commit].next
+                done += 1
+                position = requests[request].position
+                ended = now
+                if mishaps is not None and requests[request].outcome == UNFINISHED:
+                    ended = np.nan
+                if keep:
+                    out_whole[position, 0] = requests[request].flow
+                    out_whole[position, 1] = requests[request].index
+                    out_whole[position, 2] = requests[request].reply
+                    out_whole[position, 3] = requests[request].outcome
+                    out_whole[position, 4] = requests[request].attempts
+                    out_whole[position, 5] = requests[request].undone
+                    out_times[position, 0] = requests[request].arrived
+                    out_times[position, 1] = requests[request].replied
+                    out_times[position, 2] = ended
+                else:
+                    flow = requests[request].flow
+                    outcome = requests[request].outcome
+                    if batch >= 0 and now <= window_to and outcome == OK:
+                        sums[batch, flow, A_THROUGHPUT] += 1
+                    if position >= warmup:
+                        part = (position - warmup) * batches // (limit - warmup)
+                        response = requests[request].replied - requests[request].arrived
+                        completion = ended - requests[request].arrived
+                        sums[part, flow, A_COUNT] += 1
+                        sums[part, flow, A_UNDONE] += requests[request].undone
+                        sums[part, flow, A_FAILED] += outcome == FAILED
+                        sums[part, flow, A_REJECTED] += outcome == REJECTED
+                        if outcome != REJECTED and outcome != UNFINISHED:
+                            sums[part, flow, A_ADMITTED] += 1
+                            sums[part, flow, A_GAP] += now - requests[request].replied
+                        if requests[request].reply == OK:
+                            sums[part, flow, A_ANSWERED] += 1
+                            sums[part, flow, A_RESPONSE] += response
+                            extremes[part, flow, 0, 0] = min(extremes[part, flow, 0, 0], response)
+                            extremes[part, flow, 0, 1] = max(extremes[part, flow, 0, 1], response)
+                            histograms[part, flow, 0, bin_of(response)] += 1
+                        if outcome == OK:
+                            sums[part, flow, A_DONE] += 1
+                            sums[part, flow, A_COMPLETION] += completion
+                            extremes[part, flow, 1, 0] = min(extremes[part, flow, 1, 0], completion)
+                            extremes[part, flow, 1, 1] = max(extremes[part, flow, 1, 1], completion)
+                            histograms[part, flow, 1, bin_of(completion)] += 1
+                free_requests[requests_free] = request
+                requests_free += 1
+                break
+
             # Time and chance
 
             if drawn >= 0:
-                d = table[drawn]
-                if d.kind == draws.DETERMINISTIC:
-                    wait = d.p0
+                attempt = 0
+                if state == ARRIVE:
+                    index = turns[step]
                 else:
-                    place = d.ahead
-                    attempt = 0
-                    if state == ARRIVE:
-                        index = turns[step]
-                    else:
-                        index = requests[request].index
-                        if mishaps is not None:
-                            attempt = frames[frame].attempt
-                    block = index >> AHEAD_BITS if attempt == 0 else -2
-                    if place >= 0 and block > blocks[place]:
-                        draw_ahead(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream, d.purpose,
-                                   block << AHEAD_BITS, ahead, place)  # fmt: skip
-                        blocks[place] = block
-                    if place >= 0 and block == blocks[place]:
-                        wait = ahead[place, index & (AHEAD - 1)]
-                    else:
-                        wait = draws.sample(d.kind, d.p0, d.p1, d.p2, values, seed, d.stream,
-                                            index, attempt, d.purpose)  # fmt: skip
+                    index = requests[request].index
+                    if mishaps is not None:
+                        attempt = frames[frame].attempt
+                wait = draw(table[drawn], values, seed, index, attempt, ahead, blocks)
                 if share != 1.0:
                     wait *= share
                     frames[frame].half = wait
-                    if mishaps is not None and stretch != 1.0:
+                    if mishaps is not None:
                         wait *= stretch
                 if state == ARRIVE and flows[step, 1] == PROFILE:
                     wait = profile_gap(now, wait, times, factors, flows, step, periods[step])
             if mishaps is not None:
-                if loss > 0.0:
-                    chance = chance_of(seed, steps[step].stream, requests[request].index,
-                                       frames[frame].attempt, way)  # fmt: skip
-                    extra += draws.retransmission_ms(loss, chance)
-                if extra > 0.0:
-                    wait += extra
+                if way > 0:
+                    loss = table[DRAWS * step + way].share
+                    if loss > 0.0:
+                        chance = draw(table[DRAWS * step + way], values, seed,
+                                      requests[request].index, frames[frame].attempt,
+                                      ahead, blocks)  # fmt: skip
+                        extra += draws.retransmission_ms(loss, chance)
+                wait += extra
             if wait == np.inf:
                 arriving -= state == ARRIVE
                 break
@@ -2057,8 +2100,7 @@ def kernel(
                 frames[frame].state = state
                 if now + wait > now:
                     events += 1
-                    heap_push(heap_times, heap_keys, heap_size, now + wait,
-                              events << FRAME_BITS | frame)  # fmt: skip
+                    heap_push(heap, heap_size, now + wait, events << FRAME_BITS | frame)  # fmt: skip
                     heap_size += 1
                 else:
                     soon[soon_tail & mask] = frame
@@ -2086,7 +2128,7 @@ def kernel(
     registers[G_ARRIVING] = arriving
     registers[G_SERIES] = looks
     registers[G_EXPIRED] = expired
-    registers[G_FRAME] = -1 if status == FINISHED or status == SERIES_FULL else frame
+    registers[G_FRAME] = NOBODY if status == FINISHED or status == SERIES_FULL else frame
     return status
 
 
@@ -2108,18 +2150,15 @@ def tables(plan: Plan):
     flow_draws = DRAWS * len(plan.steps)
     outage_draws = flow_draws + len(plan.flows)
     table = np.zeros(outage_draws + 2 * len(plan.outages), DRAW)
-    table["ahead"] = -1
     likely = _likely(plan)
-    drawn_ahead = 0
+    rows_ahead: dict[Any, int] = {}
 
     def add(number, distribution, stream, purpose, often):
-        nonlocal drawn_ahead
         kind, parameters = flat(distribution)
-        place = -1
+        place = 0
         if often and kind != draws.DETERMINISTIC:
-            place = drawn_ahead
-            drawn_ahead += 1
-        table[number] = kind, stream, purpose, place, *parameters
+            place = rows_ahead.setdefault((stream, purpose, distribution), len(rows_ahead) + 1)
+        table[number] = kind, stream, purpose, place, *parameters, 0.0
 
     flows = np.zeros((len(plan.flows), 6), np.int64)
     times: list[float] = []
@@ -2146,6 +2185,10 @@ def tables(plan: Plan):
         log = step.log
         if log is None and step.group != NONE and plan.groups[step.group].prefetch:
             log = HANDS_OVER
+        apart = step.mode != LOCAL and (
+            step.service in fragile or step.parent != NONE and service_of(step) in fragile
+        )
+        on_the_way = step.broker, step.link, step.delivery_link
         steps[i] = (
             step.service,
             step.mode,
@@ -2157,15 +2200,21 @@ def tables(plan: Plan):
             NOBODY if log is None else len(logs_used),
             step.undo is not None,
             NOBODY if step.policy is None else len(policies_used),
-            step.mode != LOCAL
-            and (step.service in fragile or step.parent != NONE and service_of(step) in fragile),
-            *(NOBODY if n == NONE else n for n in (step.broker, step.link, step.delivery_link)),
+            apart,
+            *(n if n in fragile else NOBODY for n in on_the_way),
             NOBODY if step.toll is None else len(tolls_used),
-            step.stream,
+            not (
+                apart
+                or fragile.intersection(on_the_way)
+                or step.errors > 0
+                or step.loss > 0
+                or step.delivery_loss > 0
+                or step.toll is not None
+                or log is not None
+                or _sheds(plan.services[step.service])
+            ),
             step.fails,
             step.errors,
-            step.loss,
-            step.delivery_loss,
         )
         policy = step.policy or NO_POLICY
         if step.policy is not None:
@@ -2179,10 +2228,18 @@ def tables(plan: Plan):
         if log is not None and log.mirror_network is not None:
             copies = log.replication, log.mirror_network, log.lag
         undo = step.undo or NOTHING
-        sources = (step.work, *travel, *copies, undo, *travel, policy.limit, policy.pause)
+        toll = step.toll or NO_TOLL
+        chances = (policy.backoff > DRAWN, step.fails, step.errors, step.partitions,
+                   policy.throttle, step.loss, step.loss, step.delivery_loss,
+                   (log or HANDS_OVER).mirror_loss, toll.fresh, toll.sampled)  # fmt: skip
+        sources = (step.work, *travel, *copies, undo, *travel, policy.limit, policy.pause,
+                   *(CHANCE if chance > 0 else NOTHING for chance in chances))  # fmt: skip
         for which, purpose in enumerate(DRAWN_FOR):
-            often = likely[i] and which < D_UNDO_WORK
-            add(DRAWS * i + which, sources[which], step.stream, purpose, often)
+            often = likely[i] and not D_UNDO_WORK <= which <= D_JITTER
+            who = toll.trace if purpose == draws.SAMPLED else step.stream
+            add(DRAWS * i + which, sources[which], who, purpose, often)
+        chances_from = DRAWS * i + D_JITTER
+        table["share"][chances_from : DRAWS * (i + 1)] = chances
         children.extend(step.children)
 
     rooms = len(plan.services) + plan.lanes
@@ -2207,7 +2264,7 @@ def tables(plan: Plan):
                    NOBODY if log.mirror_link == NONE else log.mirror_link, log.deliveries,
                    log.idempotent, len(log.shares), len(shares),
                    NOBODY if log.outbox == NONE else log.outbox,
-                   log.mirror_loss, log.retention_ms, log.redelivery_ms)  # fmt: skip
+                   log.retention_ms, log.redelivery_ms)  # fmt: skip
         shares.extend(log.shares)
     tolls = np.zeros(len(tolls_used), TOLL)
     for i, toll in enumerate(tolls_used):
@@ -2220,8 +2277,7 @@ def tables(plan: Plan):
         resources[i]["sheds_late"] = service.sheds_late
         resources[i]["patient_ms"] = service.patient_ms
         resources[i]["strict_ms"] = service.strict_ms
-        limited = min(service.patient_ms, service.strict_ms) < np.inf
-        resources[i]["sheds"] = service.sheds_late or limited
+        resources[i]["sheds"] = _sheds(service)
     policy_rows = np.zeros(len(policies_used), POLICY)
     edges = np.zeros(len(policies_used), EDGE)
     for i, policy in enumerate(policies_used):
@@ -2231,7 +2287,9 @@ def tables(plan: Plan):
     rings = np.append(0, np.cumsum(policy_rows["window"]))
     policy_rows["ring"] = rings[:-1]
     mishaps = None
-    losses = steps["errors"].any() or steps["loss"].any() or steps["delivery_loss"].any()
+    losses = steps["errors"].any() or any(
+        step.loss > 0 or step.delivery_loss > 0 for step in plan.steps
+    )
     used = policies_used or logs_used or tolls_used or plan.outages
     if used or losses or resources["sheds"].any() or _may_break_off(plan):
         mishaps = True
@@ -2278,7 +2336,12 @@ def tables(plan: Plan):
         resources,
         len(plan.services),
         plan.first_group,
-    ), drawn_ahead
+    ), len(rows_ahead) + 1
+
+
+def _sheds(service):
+    """Whether a service turns work away when its turn comes."""
+    return service.sheds_late or min(service.patient_ms, service.strict_ms) < np.inf
 
 
 def _may_break_off(plan):
@@ -2350,12 +2413,12 @@ def run(
     static, drawn_ahead = tables(plan)
     flows, steps = static[0], static[4]
     children = max(len(step.children) for step in plan.steps)
-    largest = 2 + max(children, *flows[:, 2], *(outbox.batch for outbox in plan.outboxes))
+    largest = 3 + max(children, *flows[:, 2], *(outbox.batch for outbox in plan.outboxes))
     capacity = 256
     while capacity < 4 * largest:
         capacity *= 2
     registers = np.zeros(16, np.int64)
-    registers[G_BATCH], registers[G_BATCH_NEXT], registers[G_FRAME] = -1, warmup, -1
+    registers[G_BATCH], registers[G_BATCH_NEXT], registers[G_FRAME] = -1, warmup, NOBODY
     clock = np.array([0.0, np.inf, np.inf])
     counters = [
         np.zeros((drawn_ahead, AHEAD)),
@@ -2373,7 +2436,7 @@ def run(
         frame = pools[2][registers[G_FRAMES]]
         for name, value in zip(("state", "role", "step"), process, strict=True):
             pools[0][name][frame] = value
-        pools[7][number] = frame
+        pools[6][number] = frame
     registers[G_URGENT_TAIL] = len(processes)
     registers[G_ARRIVING] = len(flows)
     rows, streamed = (requests, 0) if keep else (0, batches)
@@ -2452,8 +2515,7 @@ def _pools(capacity, fragile):
         np.zeros(capacity, u4),
         _lined_up(capacity, REQUEST),
         np.zeros(capacity, u4),
-        np.zeros(capacity),
-        np.zeros(capacity, i8),
+        np.zeros(capacity, EVENT),
         np.zeros(8 * capacity, u4),
         np.zeros(8 * capacity, u4),
     ]
@@ -2470,14 +2532,14 @@ def _lined_up(rows, dtype):
 def _grown(pools, registers, capacity, fragile):
     """The same content with twice the room."""
     larger = _pools(2 * capacity, fragile)
-    for old, new in zip(pools[:7], larger[:7], strict=True):
+    for old, new in zip(pools[:6], larger[:6], strict=True):
         new[: len(old)] = old
     for stack, free in ((larger[2], G_FRAMES), (larger[4], G_REQUESTS)):
         stack[registers[free] : registers[free] + capacity] = np.arange(capacity, 2 * capacity)[
             ::-1
         ]
         registers[free] += capacity
-    for ring, head in ((7, G_URGENT_HEAD), (8, G_SOON_HEAD)):
+    for ring, head in ((6, G_URGENT_HEAD), (7, G_SOON_HEAD)):
         waiting = registers[head + 1] - registers[head]
         places = (registers[head] + np.arange(waiting)) % len(pools[ring])
         larger[ring][:waiting] = pools[ring][places]
