@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -263,12 +264,15 @@ def times_of(measures):
     | plans(fragile=True)
     | plans(brokered=True)
     | plans(policed=True, fragile=True, brokered=True),
+    requests=st.sampled_from([60, 2 * compiled.AHEAD + 40]),  # fewer and more than drawn ahead
+    pause_after=st.sampled_from([20, compiled.PAUSE_AFTER]),
     seed=st.integers(0, 2**63 - 1),
     warmup=st.integers(0, 5),
 )
-def test_both_engines_give_identical_requests(plan, seed, warmup):
-    reference = Simulation(plan, 60, seed, warmup, series_ms=2.0).run()
-    outcome = compiled.run(plan, 60, seed, warmup, 5, series_ms=2.0)
+def test_both_engines_give_identical_requests(plan, requests, pause_after, seed, warmup):
+    reference = Simulation(plan, requests, seed, warmup, series_ms=2.0).run()
+    with mock.patch.object(compiled, "PAUSE_AFTER", pause_after):
+        outcome = compiled.run(plan, requests, seed, warmup, 5, series_ms=2.0)
     n = outcome.arrived
     assert n == len(reference.requests) == outcome.done
     assert np.array_equal(times_of(reference), outcome.times[:n], equal_nan=True)

@@ -171,7 +171,7 @@ POLICY = _row("passes", "attempts retry_on backoff window minimum trials bulkhea
 EVENT = _row("", "time key", "")  # the bits of its time; its number and its frame
 EDGE = _row("", "in_flight retries state begun succeeded seen failures",
             "tokens earned_ms requests accepts faded_ms opened_ms")  # fmt: skip
-DRAW = _row("", "kind stream purpose ahead", "p0 p1 p2 share")  # of losses
+DRAW = _row("", "kind stream purpose ahead", "p0 p1 p2 loss")  # the share of lost segments
 RESOURCE = _row(
     "unlimited capacity users head tail length calls sheds sheds_late",
     "workers limit",
@@ -1082,7 +1082,9 @@ def kernel(
                                 frames[frame].state = STEP
                                 if now + wait > now:
                                     events += 1
-                                    heap_push(heap, heap_size, now + wait, events << FRAME_BITS | frame)  # fmt: skip
+                                    heap_push(
+                                        heap, heap_size, now + wait, events << FRAME_BITS | frame
+                                    )
                                     heap_size += 1
                                 else:
                                     soon[soon_tail & mask] = frame
@@ -1405,7 +1407,7 @@ def kernel(
                     frames[frame].state = LINGERED
                     if due > now:
                         events += 1
-                        heap_push(heap, heap_size, due, events << FRAME_BITS | frame)  # fmt: skip
+                        heap_push(heap, heap_size, due, events << FRAME_BITS | frame)
                         heap_size += 1
                     else:
                         soon[soon_tail & mask] = frame
@@ -1771,7 +1773,7 @@ def kernel(
                             due = now + max(ends - now, 0.0)
                             if due > now:
                                 events += 1
-                                heap_push(heap, heap_size, due, events << FRAME_BITS | timer)  # fmt: skip
+                                heap_push(heap, heap_size, due, events << FRAME_BITS | timer)
                                 heap_size += 1
                             else:
                                 soon[soon_tail & mask] = timer
@@ -2082,7 +2084,7 @@ def kernel(
                     wait = profile_gap(now, wait, times, factors, flows, step, periods[step])
             if mishaps is not None:
                 if way > 0:
-                    loss = table[DRAWS * step + way].share
+                    loss = table[DRAWS * step + way].loss
                     if loss > 0.0:
                         chance = draw(table[DRAWS * step + way], values, seed,
                                       requests[request].index, frames[frame].attempt,
@@ -2100,7 +2102,7 @@ def kernel(
                 frames[frame].state = state
                 if now + wait > now:
                     events += 1
-                    heap_push(heap, heap_size, now + wait, events << FRAME_BITS | frame)  # fmt: skip
+                    heap_push(heap, heap_size, now + wait, events << FRAME_BITS | frame)
                     heap_size += 1
                 else:
                     soon[soon_tail & mask] = frame
@@ -2229,17 +2231,16 @@ def tables(plan: Plan):
             copies = log.replication, log.mirror_network, log.lag
         undo = step.undo or NOTHING
         toll = step.toll or NO_TOLL
-        chances = (policy.backoff > DRAWN, step.fails, step.errors, step.partitions,
-                   policy.throttle, step.loss, step.loss, step.delivery_loss,
-                   (log or HANDS_OVER).mirror_loss, toll.fresh, toll.sampled)  # fmt: skip
+        losses = step.loss, step.loss, step.delivery_loss, (log or HANDS_OVER).mirror_loss
+        decided = (policy.backoff > DRAWN, step.fails, step.errors, step.partitions,
+                   policy.throttle, *losses, toll.fresh, toll.sampled)  # fmt: skip
         sources = (step.work, *travel, *copies, undo, *travel, policy.limit, policy.pause,
-                   *(CHANCE if chance > 0 else NOTHING for chance in chances))  # fmt: skip
+                   *(CHANCE if something else NOTHING for something in decided))  # fmt: skip
         for which, purpose in enumerate(DRAWN_FOR):
             often = likely[i] and not D_UNDO_WORK <= which <= D_JITTER
             who = toll.trace if purpose == draws.SAMPLED else step.stream
             add(DRAWS * i + which, sources[which], who, purpose, often)
-        chances_from = DRAWS * i + D_JITTER
-        table["share"][chances_from : DRAWS * (i + 1)] = chances
+        table["loss"][DRAWS * i + D_LOSS_THERE : DRAWS * i + D_LOSS_MIRROR + 1] = losses
         children.extend(step.children)
 
     rooms = len(plan.services) + plan.lanes
@@ -2287,11 +2288,8 @@ def tables(plan: Plan):
     rings = np.append(0, np.cumsum(policy_rows["window"]))
     policy_rows["ring"] = rings[:-1]
     mishaps = None
-    losses = steps["errors"].any() or any(
-        step.loss > 0 or step.delivery_loss > 0 for step in plan.steps
-    )
-    used = policies_used or logs_used or tolls_used or plan.outages
-    if used or losses or resources["sheds"].any() or _may_break_off(plan):
+    used = policies_used or plan.outages or not steps["plain"].all()
+    if used or resources["sheds"].any() or _may_break_off(plan):
         mishaps = True
     parts = np.zeros(plan.first_group + len(plan.groups), PART)
     for column in ("first_inside", "last_inside", "first_waiting", "last_waiting"):
