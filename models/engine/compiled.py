@@ -351,18 +351,6 @@ def draw(d, values, seed, index, attempt, ahead, blocks):
 
 
 @part_of_kernel
-def queue_for(resources, resource, frames, frame):
-    """Stand at the end of the queue for a worker or a lane."""
-    frames[frame].next = NOBODY
-    if resources[resource].head == NOBODY:
-        resources[resource].head = frame
-    else:
-        frames[resources[resource].tail].next = frame
-    resources[resource].tail = frame
-    resources[resource].length += 1
-
-
-@part_of_kernel
 def grant(resources, resource, frames):
     """Give a free place to the head of the queue; the frame that has it now, or NOBODY."""
     if resources[resource].head == NOBODY or (
@@ -375,6 +363,23 @@ def grant(resources, resource, frames):
     resources[resource].users += 1
     frames[frame].next = frame  # so that whoever looks sees that it waits no more
     return frame
+
+
+@part_of_kernel
+def ask_for(resources, resource, frames, frame, soon, soon_tail, mask):
+    """Stand at the end of a queue; whose turn it is then goes on `soon`, whose new end is returned."""
+    frames[frame].next = NOBODY
+    if resources[resource].head == NOBODY:
+        resources[resource].head = frame
+    else:
+        frames[resources[resource].tail].next = frame
+    resources[resource].tail = frame
+    resources[resource].length += 1
+    first = grant(resources, resource, frames)
+    if first != NOBODY:
+        soon[soon_tail & mask] = first
+        soon_tail += 1
+    return soon_tail
 
 
 @part_of_kernel
@@ -821,11 +826,9 @@ def kernel(
                         state = GRANTED
                     else:
                         frames[frame].state = GRANTED
-                        queue_for(resources, service, frames, frame)
-                        first = grant(resources, service, frames)
-                        if first != NOBODY:
-                            soon[soon_tail & mask] = first
-                            soon_tail += 1
+                        soon_tail = ask_for(
+                            resources, service, frames, frame, soon, soon_tail, mask
+                        )
                         if resources[service].length > by_service[service].max_queue:
                             by_service[service].max_queue = resources[service].length
                         break
@@ -1308,11 +1311,7 @@ def kernel(
                     continue
                 frames[frame].asked = now
                 frames[frame].state = LANE_GRANTED
-                queue_for(resources, lane, frames, frame)
-                first = grant(resources, lane, frames)
-                if first != NOBODY:
-                    soon[soon_tail & mask] = first
-                    soon_tail += 1
+                soon_tail = ask_for(resources, lane, frames, frame, soon, soon_tail, mask)
                 break
 
             elif state == LANE_GRANTED:
@@ -1359,11 +1358,7 @@ def kernel(
                 elif state == POST:
                     places = outboxes[logs[steps[step].log].outbox].places
                     frames[frame].state = PLACED
-                    queue_for(resources, places, frames, frame)
-                    first = grant(resources, places, frames)
-                    if first != NOBODY:
-                        soon[soon_tail & mask] = first
-                        soon_tail += 1
+                    soon_tail = ask_for(resources, places, frames, frame, soon, soon_tail, mask)
                     break
 
                 elif state == PLACED or state == LINGERED:
@@ -1535,11 +1530,9 @@ def kernel(
                         continue
                     frames[frame].asked = now
                     frames[frame].state = ROOMY
-                    queue_for(resources, groups[group].room, frames, frame)
-                    first = grant(resources, groups[group].room, frames)
-                    if first != NOBODY:
-                        soon[soon_tail & mask] = first
-                        soon_tail += 1
+                    soon_tail = ask_for(
+                        resources, groups[group].room, frames, frame, soon, soon_tail, mask
+                    )
                     break
 
                 elif state == ROOMY:
@@ -1912,11 +1905,7 @@ def kernel(
                     state = UNDO_GRANTED
                 else:
                     frames[frame].state = UNDO_GRANTED
-                    queue_for(resources, service, frames, frame)
-                    first = grant(resources, service, frames)
-                    if first != NOBODY:
-                        soon[soon_tail & mask] = first
-                        soon_tail += 1
+                    soon_tail = ask_for(resources, service, frames, frame, soon, soon_tail, mask)
                     if resources[service].length > by_service[service].max_queue:
                         by_service[service].max_queue = resources[service].length
                     break
