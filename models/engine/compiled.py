@@ -153,17 +153,16 @@ FRAME = np.dtype(
 REQUEST = _row("flow reply outcome attempts undone open first_commit last_commit",
                "index position", "arrived replied")  # fmt: skip
 # `plain`: nothing but its own business can go wrong, and nothing costs more than the business.
-STEP_ROW = _row("service mode parallel children first_child partitions group log undoes "
-                "policy apart broker link delivery_link toll plain", "",
-                "fails errors")  # fmt: skip
-GROUP = _row("first_lane lanes prefetch room turn", "", "")  # `room` is a resource
+STEP_ROW = _row("service mode parallel children first_child group log undoes policy apart broker "
+                "link delivery_link toll plain fails", "", "")  # fmt: skip
+GROUP = _row("first_lane lanes partitions prefetch room turn", "", "")  # `room` is a resource
 WAY = _row("first last", "", "")  # who is on a way on which nobody overtakes
 LOG = _row("acks mirrored mirror_link deliveries idempotent shares first_share outbox", "",
            "retention_ms redelivery_ms")  # fmt: skip
 OUTBOX = _row(
     "places batch waits head tail length opened", "", "linger_ms"
 )  # `places` is a resource
-TOLL = _row("", "trace", "hop_ms fresh round_trips handshake_ms work_ms span_ms sampled")
+TOLL = _row("", "", "hop_ms round_trips handshake_ms work_ms span_ms")
 POLICY = _row("passes", "attempts retry_on backoff window minimum trials bulkhead ring",
               "base_ms cap_ms factor budget earns earns_per_ms retries retry_share throttle throttle_ms "
               "share open_ms"
@@ -171,15 +170,17 @@ POLICY = _row("passes", "attempts retry_on backoff window minimum trials bulkhea
 EVENT = _row("", "time key", "")  # the bits of its time; its number and its frame
 EDGE = _row("", "in_flight retries state begun succeeded seen failures",
             "tokens earned_ms requests accepts faded_ms opened_ms")  # fmt: skip
-DRAW = _row("", "kind stream purpose ahead", "p0 p1 p2 loss")  # the share of lost segments
+DRAW = _row("", "kind stream purpose ahead", "p0 p1 p2 share")  # how often it says yes, or is lost
 RESOURCE = _row(
-    "unlimited capacity users head tail length calls sheds sheds_late",
-    "workers limit",
+    "unlimited capacity users head tail length calls limit sheds sheds_late",
+    "",
     "patient_ms strict_ms empty_ms",
-)  # fmt: skip; workers, a lane, the room of a group or the places of an outbox
+)  # workers, a lane, the room of a group or the places of an outbox
 # A part that can go down, and what a frame is to a visit: an own table, used with outages only.
 PART = _row(
-    "down falls taken hangs first_inside last_inside first_waiting last_waiting waiters", "", ""
+    "workers down falls taken hangs first_inside last_inside first_waiting last_waiting waiters",
+    "",
+    "",
 )
 OUTAGE_ROW = _row("first_window windows first_part parts drawn hangs instances instance drains",
                   "table", "")  # fmt: skip
@@ -221,13 +222,12 @@ LOWEST = (1023 - 10) * BINS_PER_OCTAVE  # bins start at 2^-10 ms
 BINS = 44 * BINS_PER_OCTAVE
 
 # What the kernel remembers between two calls.
-G_URGENT_HEAD, G_URGENT_TAIL, G_SOON_HEAD, G_SOON_TAIL, G_HEAP, G_FRAMES, G_REQUESTS = range(7)
-G_EVENTS, G_ARRIVED, G_DONE, G_BATCH, G_BATCH_NEXT, G_FRAME, G_ARRIVING, G_SERIES, G_EXPIRED = (
-    range(7, 16)
-)
+G_URGENT_HEAD, G_URGENT_TAIL, G_SOON_HEAD, G_SOON_TAIL, G_HEAP, G_LIMITS, G_EXPIRED = range(7)
+(G_FRAMES, G_REQUESTS, G_EVENTS, G_ARRIVED, G_DONE, G_BATCH, G_BATCH_NEXT, G_ARRIVING,
+ G_SERIES) = range(7, 16)  # fmt: skip
 
 FINISHED, FULL, PAUSED, SERIES_FULL, CROWDED = range(5)
-SWEEP_FROM = 32  # time limits in the heap for which nobody waits any more
+SWEEP_FROM = 32  # time limits for which nobody waits any more
 PAUSE_AFTER = 5_000_000  # events, about a second: time to show progress or to be interrupted
 
 
@@ -291,16 +291,30 @@ def heap_pop(heap, size):
 
 
 @part_of_kernel
-def sweep(heap, size, frames, free_frames, frames_free):
-    """Take the time limits out of the heap for which nobody waits any more; what is left of both."""
+def announce(limits, frames, heap, size):
+    """See to it that the first time limit is in the heap of all events too; that heap's size."""
+    first = u4(limits[0].key & (MAX_FRAMES - 1))
+    if frames[first].pending == 0:
+        frames[first].pending = 1
+        lift(heap, size, limits[0].time, limits[0].key)
+        size += 1
+    return size
+
+
+@part_of_kernel
+def sweep(limits, size, frames, free_frames, frames_free):
+    """Forget the time limits for which nobody waits any more; what is left of both.
+
+    Except those that are in the heap of all events: they go when it is their time.
+    """
     kept = 0
     for i in range(size):
-        frame = heap[i].key & (MAX_FRAMES - 1)
-        if frames[frame].state == EXPIRED:
-            free_frames[frames_free] = frame
+        frame = u4(limits[i].key & (MAX_FRAMES - 1))
+        if frames[frame].state == EXPIRED and frames[frame].pending == 0:
+            free_frames[u4(frames_free)] = frame
             frames_free += 1
         else:
-            lift(heap, kept, heap[i].time, heap[i].key)
+            lift(limits, kept, limits[i].time, limits[i].key)
             kept += 1
     return kept, frames_free
 
@@ -348,6 +362,12 @@ def draw(d, values, seed, index, attempt, ahead, blocks):
     if index >> AHEAD_BITS == blocks[place] and attempt == 0:
         return ahead[place, index & (AHEAD - 1)]
     return draw_anew(d, values, seed, index, attempt, ahead, blocks)
+
+
+@part_of_kernel
+def happens(d, values, seed, index, attempt, ahead, blocks):
+    """Whether what row `d` of the table of draws decides on happens this time."""
+    return d.share > 0.0 and draw(d, values, seed, index, attempt, ahead, blocks) < d.share
 
 
 @part_of_kernel
@@ -471,7 +491,7 @@ def let_go(frames, free_frames, frames_free, scope):
     if scope != NOBODY:
         frames[scope].needed -= 1
         if frames[scope].needed == 0:
-            free_frames[frames_free] = scope
+            free_frames[u4(frames_free)] = scope
             frames_free += 1
     return frames_free
 
@@ -482,10 +502,10 @@ def discard(frames, free_frames, frames_free, frame):
     if frames[frame].state == GONE_TRYING:
         frames_free = let_go(frames, free_frames, frames_free, frames[frame].trial)
     while frames[frame].role != VISIT:
-        free_frames[frames_free] = frame
+        free_frames[u4(frames_free)] = frame
         frames_free += 1
         frame = frames[frame].parent
-    free_frames[frames_free] = frame
+    free_frames[u4(frames_free)] = frame
     return let_go(frames, free_frames, frames_free + 1, frames[frame].scope)
 
 
@@ -642,6 +662,7 @@ def kernel(
     requests,
     free_requests,
     heap,  # EVENT
+    limits,  # EVENT, the time limits of tries; the first of them is in the heap too
     urgent,
     soon,
     series_ms,  # how often to look, infinite: never
@@ -668,6 +689,7 @@ def kernel(
     soon_head = registers[G_SOON_HEAD]
     soon_tail = registers[G_SOON_TAIL]
     heap_size = registers[G_HEAP]
+    limits_size = registers[G_LIMITS]
     frames_free = registers[G_FRAMES]
     requests_free = registers[G_REQUESTS]
     events = registers[G_EVENTS]
@@ -675,22 +697,22 @@ def kernel(
     done = registers[G_DONE]
     batch = registers[G_BATCH]
     batch_next = registers[G_BATCH_NEXT]
-    frame = u4(registers[G_FRAME])
     arriving = registers[G_ARRIVING]
     looks = registers[G_SERIES]
     next_look = (looks + 1) * series_ms
     expired = registers[G_EXPIRED]
-    resumed = frame != NOBODY
     pause_at = events + pause_after
     status = FINISHED
 
     while True:
         # What happens next
-        if resumed:
-            resumed = False
-        elif urgent_head != urgent_tail:
+        state = np.int64(ARRIVE)
+        if urgent_head != urgent_tail:
             frame = urgent[urgent_head & mask]
             urgent_head += 1
+            if mishaps is not None and frame >= KILL:
+                frame = u4(frame - KILL)
+                state = np.int64(KILLED)
         elif heap_size > 0 and heap[0].time == bits_of(now):
             frame = u4(heap[0].key & (MAX_FRAMES - 1))
             heap_pop(heap, heap_size)
@@ -705,6 +727,9 @@ def kernel(
                     soon_tail += 1
                 continue
         elif heap_size > 0:
+            if events > pause_at:
+                status = PAUSED
+                break
             due = ms_of(heap[0].time)
             if next_look <= due:
                 while (looks + 1) * series_ms <= due and (arrived > done or arriving > 0):
@@ -723,23 +748,19 @@ def kernel(
         else:
             break
 
-        if events > pause_at:
-            status = PAUSED
-            break
-        if mishaps is not None and frame >= KILL:
-            frame = u4(frame - KILL)
-            state = KILLED
-        else:
+        if state != KILLED:
             state = np.int64(frames[frame].state)
         # Until this frame has to wait. States that follow one another without a pause stand in a
         # chain of `if`, so that a frame falls from one into the next.
         while True:
             if frames_free < largest:  # there are no more requests under way than frames
                 status = FULL
-                if mishaps is not None and state == KILLED:
+                if state == KILLED:
                     frame = u4(frame + KILL)
                 else:
                     frames[frame].state = state
+                urgent_head -= 1  # first of all when there is room
+                urgent[urgent_head & mask] = frame
                 break
 
             wait = 0.0  # how long this frame pauses before it goes on with `state`
@@ -759,7 +780,7 @@ def kernel(
                     if frames[frame].role != VISIT:
                         if parts[service].down == 0:
                             frames_free -= 1
-                            visit = free_frames[frames_free]
+                            visit = free_frames[u4(frames_free)]
                             frames[visit].state = STEP
                             frames[visit].step = step
                             frames[visit].request = request
@@ -770,9 +791,12 @@ def kernel(
                             hold(frames, frames[frame].scope)
                             exposed[visit].inside = 0
                             requests[request].open += 1
+                            frames[frame].state = VISITED
+                            if urgent_head == urgent_tail:  # then it is its turn at once
+                                frame = visit
+                                continue
                             urgent[urgent_tail & mask] = visit
                             urgent_tail += 1
-                            frames[frame].state = VISITED
                             break
                         if steps[step].mode == MESSAGE:
                             frames[frame].state = STEP
@@ -799,10 +823,9 @@ def kernel(
                             vanish(by_step, frames, requests, frame, warmup)
                             state = STEP_DONE
                 elif (
-                    resources[service].limit != NO_LIMIT
+                    resources[service].calls >= resources[service].limit
                     and steps[step].mode != MESSAGE
                     and resources[service].users >= resources[service].capacity
-                    and resources[service].calls >= resources[service].limit
                 ):
                     if requests[request].position >= warmup:
                         by_step[step].rejected += 1
@@ -836,7 +859,7 @@ def kernel(
             elif mishaps is not None and state == VISIT_ENDED:
                 caller = frames[frame].parent
                 result = frames[frame].result
-                free_frames[frames_free] = frame
+                free_frames[u4(frames_free)] = frame
                 frames_free += 1
                 frames_free = let_go(frames, free_frames, frames_free, frames[frame].scope)
                 frame = caller
@@ -909,10 +932,8 @@ def kernel(
                     elif steps[step].toll != NOBODY:
                         toll = tolls[steps[step].toll]
                         extra = toll.work_ms
-                        if toll.sampled > 0.0 and (
-                            draw(table[DRAWS * step + D_SAMPLED], values, seed,
-                                 requests[request].index, 0, ahead, blocks) < toll.sampled
-                        ):  # fmt: skip
+                        if happens(table[DRAWS * step + D_SAMPLED], values, seed,
+                                   requests[request].index, 0, ahead, blocks):  # fmt: skip
                             extra += toll.span_ms
 
             elif state == WORKED:
@@ -925,20 +946,14 @@ def kernel(
                 if (
                     mishaps is not None
                     and not steps[step].plain
-                    and steps[step].errors > 0.0
-                    and draw(
+                    and happens(
                         table[DRAWS * step + D_ERRORS], values, seed, index, attempt, ahead, blocks
                     )
-                    < steps[step].errors
                 ):
                     frames[frame].result = UNAVAILABLE
                     state = SERVED
-                elif (
-                    steps[step].fails > 0.0
-                    and draw(
-                        table[DRAWS * step + D_FAILS], values, seed, index, attempt, ahead, blocks
-                    )
-                    < steps[step].fails
+                elif steps[step].fails and happens(
+                    table[DRAWS * step + D_FAILS], values, seed, index, attempt, ahead, blocks
                 ):
                     frames[frame].result = FAILED
                     state = SERVED
@@ -950,7 +965,7 @@ def kernel(
                         frames[message].done = 1
                     if steps[step].undoes:  # the local transaction commits
                         frames_free -= 1
-                        undo = free_frames[frames_free]
+                        undo = free_frames[u4(frames_free)]
                         frames[undo].state = UNDO
                         frames[undo].step = step
                         frames[undo].request = request
@@ -986,8 +1001,8 @@ def kernel(
                 elif steps[step].parallel:
                     for i in range(count):
                         frames_free -= 1
-                        branch = free_frames[frames_free]
-                        called = children[steps[step].first_child + i]
+                        branch = free_frames[u4(frames_free)]
+                        called = children[u4(steps[step].first_child + i)]
                         frames[branch].state = ASK if steps[called].policy == NOBODY else CALL
                         frames[branch].step = called
                         frames[branch].request = request
@@ -1005,8 +1020,8 @@ def kernel(
                     break
                 else:
                     frames_free -= 1
-                    child = free_frames[frames_free]
-                    frames[child].step = children[steps[step].first_child + frames[frame].child]
+                    child = free_frames[u4(frames_free)]
+                    frames[child].step = children[u4(steps[step].first_child + frames[frame].child)]
                     frames[child].request = request
                     frames[child].role = SEQUENCE
                     frames[child].parent = frame
@@ -1100,7 +1115,7 @@ def kernel(
                             soon_tail += 1
                             if mishaps is not None and groups[steps[step].group].prefetch > 0:
                                 frames_free -= 1
-                                back = free_frames[frames_free]
+                                back = free_frames[u4(frames_free)]
                                 frames[back].state = GIVE_BACK
                                 frames[back].step = step
                                 frames[back].request = request
@@ -1135,7 +1150,7 @@ def kernel(
                     log = steps[step].log
                     if log != NOBODY and (logs[log].outbox != NOBODY or logs[log].acks == NO_ACKS):
                         frames_free -= 1
-                        message = free_frames[frames_free]
+                        message = free_frames[u4(frames_free)]
                         frames[message].step = step
                         frames[message].request = request
                         frames[message].attempt = frames[frame].attempt
@@ -1170,12 +1185,9 @@ def kernel(
                     if steps[step].toll != NOBODY:
                         toll = tolls[steps[step].toll]
                         extra = toll.hop_ms
-                        if (
-                            toll.fresh > 0.0
-                            and draw(table[DRAWS * step + D_HANDSHAKE], values, seed,
-                                     requests[request].index, frames[frame].attempt, ahead, blocks)
-                            < toll.fresh
-                        ):  # fmt: skip
+                        if happens(table[DRAWS * step + D_HANDSHAKE], values, seed,
+                                   requests[request].index, frames[frame].attempt,
+                                   ahead, blocks):  # fmt: skip
                             stretch = 1 + 2 * toll.round_trips
                             extra += toll.handshake_ms
                 state = PUBLISHED if steps[step].mode == MESSAGE else STEP
@@ -1199,7 +1211,7 @@ def kernel(
 
             elif state == ACKNOWLEDGED:
                 frames_free -= 1
-                message = free_frames[frames_free]
+                message = free_frames[u4(frames_free)]
                 frames[message].state = DELIVER
                 frames[message].step = step
                 frames[message].request = request
@@ -1236,7 +1248,7 @@ def kernel(
                     state = ENDED
                 else:
                     result = frames[frame].result
-                    free_frames[frames_free] = frame
+                    free_frames[u4(frames_free)] = frame
                     frames_free += 1
                     frame = frames[frame].parent
                     state = CHILDREN
@@ -1251,7 +1263,7 @@ def kernel(
                     result = policies.passed_on(frames[frame].result)
                     if frames[parent].result == OK or result < frames[parent].result:
                         frames[parent].result = result
-                free_frames[frames_free] = frame
+                free_frames[u4(frames_free)] = frame
                 frames_free += 1
                 if mishaps is not None:
                     frames_free = let_go(frames, free_frames, frames_free, frames[frame].scope)
@@ -1269,7 +1281,7 @@ def kernel(
                         chance = draw(table[DRAWS * step + D_PARTITION], values, seed,
                                       requests[request].index, attempt, ahead, blocks)  # fmt: skip
                         partition = partition_of(
-                            steps[step].partitions, steps[step].log, logs, shares, chance
+                            groups[group].partitions, steps[step].log, logs, shares, chance
                         )
                         lane = groups[group].first_lane + partition % groups[group].lanes
                         frames[frame].parent = services + lane
@@ -1378,11 +1390,11 @@ def kernel(
                         sends = outboxes[outbox].length == outboxes[outbox].batch
                     else:
                         sends = outboxes[outbox].opened == frames[frame].trial
-                        free_frames[frames_free] = frame
+                        free_frames[u4(frames_free)] = frame
                         frames_free += 1
                     if sends or (state == PLACED and outboxes[outbox].length == 1):
                         frames_free -= 1
-                        other = free_frames[frames_free]
+                        other = free_frames[u4(frames_free)]
                         first = outboxes[outbox].head
                         frames[other].step = frames[first].step
                         frames[other].request = frames[first].request
@@ -1440,7 +1452,7 @@ def kernel(
                     posted = frames[frame].trial
                     while posted != NOBODY:
                         frames_free -= 1
-                        message = free_frames[frames_free]
+                        message = free_frames[u4(frames_free)]
                         frames[message].state = DELIVER
                         frames[message].step = frames[posted].step
                         frames[message].request = frames[posted].request
@@ -1465,7 +1477,7 @@ def kernel(
                         soon[soon_tail & mask] = posted
                         soon_tail += 1
                         posted = frames[posted].next
-                    free_frames[frames_free] = frame
+                    free_frames[u4(frames_free)] = frame
                     frames_free += 1
                     break
 
@@ -1555,7 +1567,7 @@ def kernel(
                     resources[room].users -= 1
                     soon[soon_tail & mask] = RELEASE + room
                     soon_tail += 1
-                    free_frames[frames_free] = frame
+                    free_frames[u4(frames_free)] = frame
                     frames_free += 1
                     break
 
@@ -1587,8 +1599,10 @@ def kernel(
                     for i in range(outage.parts):
                         part = outage_parts[outage.first_part + i]
                         if outage.instances > 0:
-                            workers = resources[part].workers // outage.instances
-                            workers += outage.instance < resources[part].workers % outage.instances
+                            workers = np.int64(parts[part].workers) // outage.instances
+                            workers += (
+                                outage.instance < np.int64(parts[part].workers) % outage.instances
+                            )
                             parts[part].taken += workers if state == FALL else -workers
                         elif state == FALL:
                             parts[part].down += 1
@@ -1597,7 +1611,9 @@ def kernel(
                         else:
                             parts[part].down -= 1
                         if part < services and not resources[part].unlimited:
-                            left = max(resources[part].workers - np.int64(parts[part].taken), 0)
+                            left = max(
+                                np.int64(parts[part].workers) - np.int64(parts[part].taken), 0
+                            )
                             resources[part].capacity = 0 if parts[part].down > 0 else left
                             first = grant(resources, part, frames)
                             while first != NOBODY:
@@ -1675,14 +1691,14 @@ def kernel(
                                 soon_tail += 1
                         else:
                             leave_queue(resources, service, frames, frame)
-                            free_frames[frames_free] = frame
+                            free_frames[u4(frames_free)] = frame
                             frames_free += 1
                             frames_free = let_go(
                                 frames, free_frames, frames_free, frames[frame].scope
                             )
                     by_step[step].lost += requests[request].position >= warmup
                     frames_free -= 1
-                    frame = free_frames[frames_free]  # what is left of it: the news of its end
+                    frame = free_frames[u4(frames_free)]  # what is left of it: the news of its end
                     frames[frame].step = step
                     frames[frame].request = request
                     frames[frame].role = VISIT
@@ -1739,7 +1755,7 @@ def kernel(
                                       index, tried, ahead, blocks)  # fmt: skip
                     if policies.lets_through(edges[number], policy, now, chance):
                         frames_free -= 1
-                        trial = free_frames[frames_free]
+                        trial = free_frames[u4(frames_free)]
                         frames[trial].state = ASK
                         frames[trial].step = step
                         frames[trial].request = request
@@ -1755,24 +1771,30 @@ def kernel(
                         frames[trial].first_commit = NOBODY
                         frames[trial].timer = NOBODY
                         requests[request].open += 1
-                        urgent[urgent_tail & mask] = trial
-                        urgent_tail += 1
                         if ends < np.inf:
                             frames_free -= 1
-                            timer = free_frames[frames_free]
+                            timer = free_frames[u4(frames_free)]
                             frames[timer].state = TIME_UP
                             frames[timer].parent = trial
+                            frames[timer].pending = 0
                             frames[trial].timer = timer
                             due = now + max(ends - now, 0.0)
                             if due > now:
                                 events += 1
-                                heap_push(heap, heap_size, due, events << FRAME_BITS | timer)
-                                heap_size += 1
+                                heap_push(limits, limits_size, due, events << FRAME_BITS | timer)
+                                limits_size += 1
+                                heap_size = announce(limits, frames, heap, heap_size)
                             else:
                                 soon[soon_tail & mask] = timer
                                 soon_tail += 1
                         frames[frame].trial = trial
                         frames[frame].state = TRIED
+                        if urgent_head == urgent_tail:
+                            frame = trial
+                            state = ASK
+                            continue
+                        urgent[urgent_tail & mask] = trial
+                        urgent_tail += 1
                         break
                     frames[frame].result = BROKEN
                     state = AGAIN
@@ -1806,7 +1828,7 @@ def kernel(
                             commit = frames[commit].next
                     frames[trial].needed -= 1
                     if frames[trial].needed == 0:
-                        free_frames[frames_free] = trial
+                        free_frames[u4(frames_free)] = trial
                         frames_free += 1
                     policies.answered(edges[number], policy_rows[number], rings,
                                       policy_rows[number].ring, result, now)  # fmt: skip
@@ -1847,18 +1869,19 @@ def kernel(
                     frames[frame].needed -= 1
                     if frames[frame].lapsed:  # nobody waits for it any more
                         if frames[frame].needed == 0:
-                            free_frames[frames_free] = frame
+                            free_frames[u4(frames_free)] = frame
                             frames_free += 1
                         break
                     caller = frames[frame].parent
                     if frames[frame].timer != NOBODY:
                         frames[frames[frame].timer].state = EXPIRED
                         expired += 1
-                        if expired > SWEEP_FROM and 2 * expired > heap_size:
-                            heap_size, frames_free = sweep(
-                                heap, heap_size, frames, free_frames, frames_free
+                        if expired > SWEEP_FROM and 2 * expired > limits_size:
+                            before_it = frames_free
+                            limits_size, frames_free = sweep(
+                                limits, limits_size, frames, free_frames, frames_free
                             )
-                            expired = 0
+                            expired -= frames_free - before_it
                         soon[soon_tail & mask] = caller
                         soon_tail += 1
                         break
@@ -1868,19 +1891,21 @@ def kernel(
                         state = GONE_TRYING
                     continue
 
-                elif state == TIME_UP:
-                    trial = frames[frame].parent
-                    frames[trial].lapsed = 1
-                    soon[soon_tail & mask] = frames[trial].parent
-                    soon_tail += 1
-                    free_frames[frames_free] = frame
+                elif state == TIME_UP or state == EXPIRED:
+                    if state == TIME_UP:
+                        trial = frames[frame].parent
+                        frames[trial].lapsed = 1
+                        soon[soon_tail & mask] = frames[trial].parent
+                        soon_tail += 1
+                    else:
+                        expired -= 1
+                    free_frames[u4(frames_free)] = frame
                     frames_free += 1
-                    break
-
-                elif state == EXPIRED:
-                    expired -= 1
-                    free_frames[frames_free] = frame
-                    frames_free += 1
+                    if frames[frame].pending:
+                        heap_pop(limits, limits_size)
+                        limits_size -= 1
+                        if limits_size > 0:
+                            heap_size = announce(limits, frames, heap, heap_size)
                     break
 
             # Sagas: undo
@@ -1951,7 +1976,7 @@ def kernel(
                             batch_from[batch] = now
                             batch_next = warmup - (-(batch + 1) * (limit - warmup) // batches)
                         requests_free -= 1
-                        request = free_requests[requests_free]
+                        request = free_requests[u4(requests_free)]
                         requests[request].flow = flow
                         requests[request].index = indices[flow]
                         requests[request].position = arrived
@@ -1967,7 +1992,7 @@ def kernel(
                         arrived += 1
                         so_far[flow, 0] += 1
                         frames_free -= 1
-                        root = free_frames[frames_free]
+                        root = free_frames[u4(frames_free)]
                         frames[root].state = (
                             STEP if steps[flows[flow, 0]].policy == NOBODY else CALL
                         )
@@ -1996,14 +2021,14 @@ def kernel(
             if state == ENDED:
                 role = frames[frame].role
                 if mishaps is None or (role != ATTEMPT and role != VISIT and role != BRANCH):
-                    free_frames[frames_free] = frame
+                    free_frames[u4(frames_free)] = frame
                     frames_free += 1
                 requests[request].open -= 1
                 if requests[request].open > 0:
                     break
                 commit = requests[request].first_commit
                 while commit != NOBODY:  # the saga has succeeded: nothing will be undone
-                    free_frames[frames_free] = commit
+                    free_frames[u4(frames_free)] = commit
                     frames_free += 1
                     commit = frames[commit].next
                 done += 1
@@ -2049,7 +2074,7 @@ def kernel(
                             extremes[part, flow, 1, 0] = min(extremes[part, flow, 1, 0], completion)
                             extremes[part, flow, 1, 1] = max(extremes[part, flow, 1, 1], completion)
                             histograms[part, flow, 1, bin_of(completion)] += 1
-                free_requests[requests_free] = request
+                free_requests[u4(requests_free)] = request
                 requests_free += 1
                 break
 
@@ -2073,7 +2098,7 @@ def kernel(
                     wait = profile_gap(now, wait, times, factors, flows, step, periods[step])
             if mishaps is not None:
                 if way > 0:
-                    loss = table[DRAWS * step + way].loss
+                    loss = table[DRAWS * step + way].share
                     if loss > 0.0:
                         chance = draw(table[DRAWS * step + way], values, seed,
                                       requests[request].index, frames[frame].attempt,
@@ -2109,6 +2134,7 @@ def kernel(
     registers[G_SOON_HEAD] = soon_head
     registers[G_SOON_TAIL] = soon_tail
     registers[G_HEAP] = heap_size
+    registers[G_LIMITS] = limits_size
     registers[G_FRAMES] = frames_free
     registers[G_REQUESTS] = requests_free
     registers[G_EVENTS] = events
@@ -2119,7 +2145,6 @@ def kernel(
     registers[G_ARRIVING] = arriving
     registers[G_SERIES] = looks
     registers[G_EXPIRED] = expired
-    registers[G_FRAME] = NOBODY if status == FINISHED or status == SERIES_FULL else frame
     return status
 
 
@@ -2186,7 +2211,6 @@ def tables(plan: Plan):
             step.in_parallel,
             len(step.children),
             len(children),
-            step.partitions,
             NOBODY if step.group == NONE else step.group,
             NOBODY if log is None else len(logs_used),
             step.undo is not None,
@@ -2204,8 +2228,7 @@ def tables(plan: Plan):
                 or log is not None
                 or _sheds(plan.services[step.service])
             ),
-            step.fails,
-            step.errors,
+            step.fails > 0,
         )
         policy = step.policy or NO_POLICY
         if step.policy is not None:
@@ -2229,7 +2252,7 @@ def tables(plan: Plan):
             often = likely[i] and not D_UNDO_WORK <= which <= D_JITTER
             who = toll.trace if purpose == draws.SAMPLED else step.stream
             add(DRAWS * i + which, sources[which], who, purpose, often)
-        table["loss"][DRAWS * i + D_LOSS_THERE : DRAWS * i + D_LOSS_MIRROR + 1] = losses
+        table["share"][DRAWS * i + D_JITTER : DRAWS * (i + 1)] = decided
         children.extend(step.children)
 
     rooms = len(plan.services) + plan.lanes
@@ -2237,8 +2260,9 @@ def tables(plan: Plan):
     resources["head"] = resources["tail"] = NOBODY
     resources["capacity"] = 1
     groups = np.zeros(len(plan.groups), GROUP)
+    partitions = {step.group: step.partitions for step in plan.steps}
     for i, group in enumerate(plan.groups):
-        groups[i] = group.first_lane, group.lanes, group.prefetch, rooms + i, 0
+        groups[i] = group.first_lane, group.lanes, partitions.get(i, 0), group.prefetch, rooms + i, 0
         resources[rooms + i]["capacity"] = group.lanes * group.prefetch or 1
     outboxes = np.zeros(len(plan.outboxes), OUTBOX)
     for i, outbox in enumerate(plan.outboxes):
@@ -2262,8 +2286,8 @@ def tables(plan: Plan):
             tolls[field][i] = getattr(toll, field)
     for i, service in enumerate(plan.services):
         resources[i]["unlimited"] = service.workers == UNLIMITED
-        resources[i]["workers"] = resources[i]["capacity"] = service.workers
-        resources[i]["limit"] = service.queue_limit
+        resources[i]["capacity"] = service.workers
+        resources[i]["limit"] = NOBODY if service.queue_limit == NO_LIMIT else service.queue_limit
         resources[i]["sheds_late"] = service.sheds_late
         resources[i]["patient_ms"] = service.patient_ms
         resources[i]["strict_ms"] = service.strict_ms
@@ -2281,6 +2305,7 @@ def tables(plan: Plan):
     if used or resources["sheds"].any() or _may_break_off(plan):
         mishaps = True
     parts = np.zeros(plan.first_group + len(plan.groups), PART)
+    parts["workers"][: len(plan.services)] = [service.workers for service in plan.services]
     for column in ("first_inside", "last_inside", "first_waiting", "last_waiting"):
         parts[column] = NOBODY
     outages = np.zeros(len(plan.outages), OUTAGE_ROW)
@@ -2405,7 +2430,7 @@ def run(
     while capacity < 4 * largest:
         capacity *= 2
     registers = np.zeros(16, np.int64)
-    registers[G_BATCH], registers[G_BATCH_NEXT], registers[G_FRAME] = -1, warmup, NOBODY
+    registers[G_BATCH], registers[G_BATCH_NEXT] = -1, warmup
     clock = np.array([0.0, np.inf, np.inf])
     counters = [
         np.zeros((drawn_ahead, AHEAD)),
@@ -2423,7 +2448,7 @@ def run(
         frame = pools[2][registers[G_FRAMES]]
         for name, value in zip(("state", "role", "step"), process, strict=True):
             pools[0][name][frame] = value
-        pools[6][number] = frame
+        pools[7][number] = frame
     registers[G_URGENT_TAIL] = len(processes)
     registers[G_ARRIVING] = len(flows)
     rows, streamed = (requests, 0) if keep else (0, batches)
@@ -2503,6 +2528,7 @@ def _pools(capacity, fragile):
         _lined_up(capacity, REQUEST),
         np.zeros(capacity, u4),
         np.zeros(capacity, EVENT),
+        np.zeros(capacity, EVENT),
         np.zeros(8 * capacity, u4),
         np.zeros(8 * capacity, u4),
     ]
@@ -2519,14 +2545,14 @@ def _lined_up(rows, dtype):
 def _grown(pools, registers, capacity, fragile):
     """The same content with twice the room."""
     larger = _pools(2 * capacity, fragile)
-    for old, new in zip(pools[:6], larger[:6], strict=True):
+    for old, new in zip(pools[:7], larger[:7], strict=True):
         new[: len(old)] = old
     for stack, free in ((larger[2], G_FRAMES), (larger[4], G_REQUESTS)):
         stack[registers[free] : registers[free] + capacity] = np.arange(capacity, 2 * capacity)[
             ::-1
         ]
         registers[free] += capacity
-    for ring, head in ((6, G_URGENT_HEAD), (7, G_SOON_HEAD)):
+    for ring, head in ((7, G_URGENT_HEAD), (8, G_SOON_HEAD)):
         waiting = registers[head + 1] - registers[head]
         places = (registers[head] + np.arange(waiting)) % len(pools[ring])
         larger[ring][:waiting] = pools[ring][places]
