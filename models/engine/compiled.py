@@ -128,7 +128,7 @@ BROUGHT, BROUGHT_HELD, SENT_BACK, CONFIRMED, STORED, LOGGED, MIRROR, MIRRORED = 
 IN_LOG, ROOMY, GIVE_BACK, GIVEN_BACK = range(64, 68)
 
 # Whom a frame answers to.
-ANSWER, SEQUENCE, BRANCH, ATTEMPT, VISIT, MESSAGE_STEP, UNDOING, FIRST_TIME, POSTED = range(9)
+ANSWER, MESSAGE_STEP, UNDOING, FIRST_TIME, POSTED, SEQUENCE, BRANCH, ATTEMPT, VISIT = range(9)
 
 # The rows of the kernel's tables. Small numbers without a sign, so that no index can be negative.
 u4, i8, f8 = np.uint32, np.int64, np.float64
@@ -770,7 +770,7 @@ def kernel(
             share = 1.0  # of what is drawn
             stretch = 1.0  # times what is drawn
             extra = 0.0  # on top of what is drawn
-            way = 0  # on which segments may be lost: its row in the table of draws of the step
+            way = -1  # what of the step is lengthened by these two and by lost segments, as D_*
 
             # Steps: workers, work, children
 
@@ -931,6 +931,7 @@ def kernel(
                         state = CHILDREN  # it has been done before
                     elif steps[step].toll != NOBODY:
                         toll = tolls[steps[step].toll]
+                        way = D_WORK
                         extra = toll.work_ms
                         if happens(table[DRAWS * step + D_SAMPLED], values, seed,
                                    requests[request].index, 0, ahead, blocks):  # fmt: skip
@@ -2020,7 +2021,7 @@ def kernel(
 
             if state == ENDED:
                 role = frames[frame].role
-                if mishaps is None or (role != ATTEMPT and role != VISIT and role != BRANCH):
+                if mishaps is None or role < BRANCH:
                     free_frames[u4(frames_free)] = frame
                     frames_free += 1
                 requests[request].open -= 1
@@ -2092,19 +2093,16 @@ def kernel(
                 if share != 1.0:
                     wait *= share
                     frames[frame].half = wait
-                    if mishaps is not None:
-                        wait *= stretch
                 if state == ARRIVE and flows[step, 1] == PROFILE:
                     wait = profile_gap(now, wait, times, factors, flows, step, periods[step])
-            if mishaps is not None:
-                if way > 0:
-                    loss = table[DRAWS * step + way].share
-                    if loss > 0.0:
-                        chance = draw(table[DRAWS * step + way], values, seed,
-                                      requests[request].index, frames[frame].attempt,
-                                      ahead, blocks)  # fmt: skip
-                        extra += draws.retransmission_ms(loss, chance)
-                wait += extra
+            if mishaps is not None and way >= 0:
+                loss = table[DRAWS * step + way].share
+                if loss > 0.0:
+                    chance = draw(table[DRAWS * step + way], values, seed,
+                                  requests[request].index, frames[frame].attempt,
+                                  ahead, blocks)  # fmt: skip
+                    extra += draws.retransmission_ms(loss, chance)
+                wait = wait * stretch + extra
             if wait == np.inf:
                 arriving -= state == ARRIVE
                 break
@@ -2262,7 +2260,14 @@ def tables(plan: Plan):
     groups = np.zeros(len(plan.groups), GROUP)
     partitions = {step.group: step.partitions for step in plan.steps}
     for i, group in enumerate(plan.groups):
-        groups[i] = group.first_lane, group.lanes, partitions.get(i, 0), group.prefetch, rooms + i, 0
+        groups[i] = (
+            group.first_lane,
+            group.lanes,
+            partitions.get(i, 0),
+            group.prefetch,
+            rooms + i,
+            0,
+        )
         resources[rooms + i]["capacity"] = group.lanes * group.prefetch or 1
     outboxes = np.zeros(len(plan.outboxes), OUTBOX)
     for i, outbox in enumerate(plan.outboxes):
