@@ -1878,11 +1878,11 @@ def kernel(
                         frames[frames[frame].timer].state = EXPIRED
                         expired += 1
                         if expired > SWEEP_FROM and 2 * expired > limits_size:
-                            before_it = frames_free
+                            were_free = frames_free
                             limits_size, frames_free = sweep(
                                 limits, limits_size, frames, free_frames, frames_free
                             )
-                            expired -= frames_free - before_it
+                            expired -= frames_free - were_free
                         soon[soon_tail & mask] = caller
                         soon_tail += 1
                         break
@@ -2260,14 +2260,8 @@ def tables(plan: Plan):
     groups = np.zeros(len(plan.groups), GROUP)
     partitions = {step.group: step.partitions for step in plan.steps}
     for i, group in enumerate(plan.groups):
-        groups[i] = (
-            group.first_lane,
-            group.lanes,
-            partitions.get(i, 0),
-            group.prefetch,
-            rooms + i,
-            0,
-        )
+        lanes = group.first_lane, group.lanes, partitions.get(i, 0)  # 0: no step uses it
+        groups[i] = *lanes, group.prefetch, rooms + i, 0
         resources[rooms + i]["capacity"] = group.lanes * group.prefetch or 1
     outboxes = np.zeros(len(plan.outboxes), OUTBOX)
     for i, outbox in enumerate(plan.outboxes):
