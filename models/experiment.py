@@ -19,7 +19,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from scipy import special
-from tqdm.auto import tqdm
 
 from models.checks import did_you_mean
 from models.engine.measures import Crowded
@@ -175,8 +174,11 @@ def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, c
     else:
         from models.engine import compiled  # imported when it is first asked for
 
-        # Without progress no bar at all: a hidden one takes a lock that processes share.
-        bar = tqdm(total=requests, unit=" requests") if progress else None
+        bar = None  # a hidden one would take a lock that processes share
+        if progress:
+            from tqdm.auto import tqdm  # not imported for a run that shows none
+
+            bar = tqdm(total=requests, unit=" requests")
 
         def advance(arrived):
             if bar is not None:
@@ -372,7 +374,9 @@ def _check_replications(replications):
 
 def _replications(system, numbers, requests, seed, metrics, jobs, progress, options, target=None):
     """A row a flow and metric, a column a replication."""
-    from joblib import Parallel, delayed  # not imported for a single run, which starts sooner
+    # Not imported for a single run, which starts sooner.
+    from joblib import Parallel, delayed
+    from tqdm.auto import tqdm
 
     plan = _plan(system)
     check_runs(requests, seed, numbers, metrics, jobs, options, target)
