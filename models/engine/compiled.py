@@ -176,12 +176,9 @@ RESOURCE = _row(
     "",
     "patient_ms strict_ms empty_ms",
 )  # workers, a lane, the room of a group or the places of an outbox
-# A part that can go down, and what a frame is to a visit: an own table, used with outages only.
-PART = _row(
-    "workers down falls taken hangs first_inside last_inside first_waiting last_waiting waiters",
-    "",
-    "",
-)
+# A part that can go down, with the queue of who waits until it is up, and what a frame is to a
+# visit: an own table, used with outages only.
+PART = _row("workers down falls taken hangs first_inside last_inside head tail length", "", "")
 OUTAGE_ROW = _row("first_window windows first_part parts drawn hangs instances instance drains",
                   "table", "")  # fmt: skip
 EXPOSURE = _row("before after inside", "", "")
@@ -198,12 +195,12 @@ DRAWN_FOR = (draws.WORK, draws.NETWORK, draws.ACK, draws.DELIVERY,
              draws.UNDO_WORK, draws.UNDO_NETWORK, draws.UNDO_ACK, draws.UNDO_DELIVERY,
              draws.TIME_LIMIT, draws.BACKOFF,
              # and what is drawn between 0 and 1, to decide on something
-             draws.BACKOFF, draws.FAILS, draws.ERRORS, draws.PARTITION, draws.THROTTLE,
+             draws.BACKOFF, draws.PARTITION, draws.THROTTLE, draws.FAILS, draws.ERRORS,
              draws.LOSS_THERE, draws.LOSS_BACK, draws.LOSS_DELIVERY, draws.LOSS_MIRROR,
              draws.HANDSHAKE, draws.SAMPLED)  # fmt: skip
 (D_WORK, D_NETWORK, D_ACK, D_DELIVERY, D_REPLICATION, D_MIRROR, D_LAG,
  D_UNDO_WORK, D_UNDO_NETWORK, D_UNDO_ACK, D_UNDO_DELIVERY, D_LIMIT, D_PAUSE,
- D_JITTER, D_FAILS, D_ERRORS, D_PARTITION, D_THROTTLE,
+ D_JITTER, D_PARTITION, D_THROTTLE, D_FAILS, D_ERRORS,
  D_LOSS_THERE, D_LOSS_BACK, D_LOSS_DELIVERY, D_LOSS_MIRROR, D_HANDSHAKE, D_SAMPLED) = range(24)  # fmt: skip
 DRAWS = len(DRAWN_FOR)
 AHEAD_BITS = 7
@@ -386,15 +383,21 @@ def grant(resources, resource, frames):
 
 
 @part_of_kernel
-def ask_for(resources, resource, frames, frame, soon, soon_tail, mask):
-    """Stand at the end of a queue; whose turn it is then goes on `soon`, whose new end is returned."""
+def line_up(queues, queue, frames, frame):
+    """Stand at the end of a queue: for a resource, for a part that is down, or in an outbox."""
     frames[frame].next = NOBODY
-    if resources[resource].head == NOBODY:
-        resources[resource].head = frame
+    if queues[queue].head == NOBODY:
+        queues[queue].head = frame
     else:
-        frames[resources[resource].tail].next = frame
-    resources[resource].tail = frame
-    resources[resource].length += 1
+        frames[queues[queue].tail].next = frame
+    queues[queue].tail = frame
+    queues[queue].length += 1
+
+
+@part_of_kernel
+def ask_for(resources, resource, frames, frame, soon, soon_tail, mask):
+    """Line up for a place; whose turn it is then goes on `soon`, whose new end is returned."""
+    line_up(resources, resource, frames, frame)
     first = grant(resources, resource, frames)
     if first != NOBODY:
         soon[soon_tail & mask] = first
@@ -448,18 +451,6 @@ def leave(parts, part, exposed, frame):
         parts[part].last_inside = before
     else:
         exposed[after].before = before
-
-
-@part_of_kernel
-def wait_for(parts, part, frames, frame):
-    """Wait until a part is up again."""
-    frames[frame].next = NOBODY
-    if parts[part].first_waiting == NOBODY:
-        parts[part].first_waiting = frame
-    else:
-        frames[parts[part].last_waiting].next = frame
-    parts[part].last_waiting = frame
-    parts[part].waiters += 1
 
 
 @part_of_kernel
@@ -602,7 +593,7 @@ def look(number, series_places, series_done, resources, services, parts, so_far)
         series_places[number, i, 0] = resources[i].users
         series_places[number, i, 1] = resources[i].length
         if i < services:
-            series_places[number, i, 1] += parts[i].waiters
+            series_places[number, i, 1] += parts[i].length
     for flow in range(len(so_far)):
         for kind in range(3):
             series_done[number, flow, kind] = so_far[flow, kind]
@@ -706,13 +697,9 @@ def kernel(
 
     while True:
         # What happens next
-        state = np.int64(ARRIVE)
         if urgent_head != urgent_tail:
             frame = urgent[urgent_head & mask]
             urgent_head += 1
-            if mishaps is not None and frame >= KILL:
-                frame = u4(frame - KILL)
-                state = np.int64(KILLED)
         elif heap_size > 0 and heap[0].time == bits_of(now):
             frame = u4(heap[0].key & (MAX_FRAMES - 1))
             heap_pop(heap, heap_size)
@@ -748,7 +735,10 @@ def kernel(
         else:
             break
 
-        if state != KILLED:
+        if mishaps is not None and frame >= KILL:
+            frame = u4(frame - KILL)
+            state = KILLED
+        else:
             state = np.int64(frames[frame].state)
         # Until this frame has to wait. States that follow one another without a pause stand in a
         # chain of `if`, so that a frame falls from one into the next.
@@ -800,7 +790,7 @@ def kernel(
                             break
                         if steps[step].mode == MESSAGE:
                             frames[frame].state = STEP
-                            wait_for(parts, service, frames, frame)
+                            line_up(parts, service, frames, frame)
                             break
                         by_step[step].lost += requests[request].position >= warmup
                         frames[frame].pending = service
@@ -875,7 +865,7 @@ def kernel(
                 part = frames[frame].pending
                 if parts[part].hangs and parts[part].down > 0:
                     frames[frame].state = REFUSED
-                    wait_for(parts, part, frames, frame)
+                    line_up(parts, part, frames, frame)
                     break
                 frames[frame].result = UNAVAILABLE
                 state = STEP_DONE
@@ -1197,7 +1187,7 @@ def kernel(
                 part = frames[frame].pending
                 if parts[part].hangs and parts[part].down > 0:
                     frames[frame].state = UNREACHED
-                    wait_for(parts, part, frames, frame)
+                    line_up(parts, part, frames, frame)
                     break
                 frames[frame].result = UNAVAILABLE
                 state = ANSWERED
@@ -1299,7 +1289,7 @@ def kernel(
                         part = steps[step].delivery_link
                     if part != NOBODY and parts[part].down > 0:
                         frames[frame].state = HAND_OVER
-                        wait_for(parts, part, frames, frame)
+                        line_up(parts, part, frames, frame)
                         break
                     way = D_LOSS_DELIVERY
                 drawn = DRAWS * step + D_DELIVERY
@@ -1380,13 +1370,7 @@ def kernel(
                         if not outboxes[outbox].waits:
                             soon[soon_tail & mask] = frames[frame].parent
                             soon_tail += 1
-                        frames[frame].next = NOBODY
-                        if outboxes[outbox].length == 0:
-                            outboxes[outbox].head = frame
-                        else:
-                            frames[outboxes[outbox].tail].next = frame
-                        outboxes[outbox].tail = frame
-                        outboxes[outbox].length += 1
+                        line_up(outboxes, outbox, frames, frame)
                         frames[frame].state = CONFIRMED
                         sends = outboxes[outbox].length == outboxes[outbox].batch
                     else:
@@ -1403,6 +1387,7 @@ def kernel(
                         frames[other].state = SEND if sends else LINGER
                         frames[other].trial = first if sends else outboxes[outbox].opened
                         if sends:
+                            outboxes[outbox].head = NOBODY
                             outboxes[outbox].length = 0
                             outboxes[outbox].opened += 1
                             set_out(ways, len(in_hand) + outbox, frames, other)
@@ -1426,7 +1411,7 @@ def kernel(
                     part = down_on_the_way(parts, steps, step)
                     if part != NOBODY:
                         frames[frame].state = SEND
-                        wait_for(parts, part, frames, frame)
+                        line_up(parts, part, frames, frame)
                         break
                     drawn = DRAWS * step + D_NETWORK
                     share = 0.5
@@ -1525,7 +1510,7 @@ def kernel(
                         part = logs[log].mirror_link
                     if part != NOBODY and parts[part].down > 0:
                         frames[frame].state = MIRROR
-                        wait_for(parts, part, frames, frame)
+                        line_up(parts, part, frames, frame)
                         break
                     drawn = DRAWS * step + D_MIRROR
                     share = 0.5
@@ -1642,9 +1627,9 @@ def kernel(
                                     urgent_tail += 1
                                 victim = exposed[victim].after
                         if state == RISE and parts[part].down == 0:
-                            waiting = parts[part].first_waiting
-                            parts[part].first_waiting = NOBODY
-                            parts[part].waiters = 0
+                            waiting = parts[part].head
+                            parts[part].head = NOBODY
+                            parts[part].length = 0
                             while waiting != NOBODY:
                                 soon[soon_tail & mask] = waiting
                                 soon_tail += 1
@@ -1717,7 +1702,7 @@ def kernel(
                         and parts[service].down > 0
                     ):
                         frames[frame].state = HUNG
-                        wait_for(parts, service, frames, frame)
+                        line_up(parts, service, frames, frame)
                         break
                     frames[frame].state = VISIT_ENDED
                     soon[soon_tail & mask] = frame
@@ -2242,15 +2227,15 @@ def tables(plan: Plan):
         undo = step.undo or NOTHING
         toll = step.toll or NO_TOLL
         losses = step.loss, step.loss, step.delivery_loss, (log or HANDS_OVER).mirror_loss
-        decided = (policy.backoff > DRAWN, step.fails, step.errors, step.partitions,
-                   policy.throttle, *losses, toll.fresh, toll.sampled)  # fmt: skip
+        happening = step.fails, step.errors, *losses, toll.fresh, toll.sampled
+        decided = policy.backoff > DRAWN, step.partitions, policy.throttle, *happening
         sources = (step.work, *travel, *copies, undo, *travel, policy.limit, policy.pause,
                    *(CHANCE if something else NOTHING for something in decided))  # fmt: skip
         for which, purpose in enumerate(DRAWN_FOR):
             often = likely[i] and not D_UNDO_WORK <= which <= D_JITTER
             who = toll.trace if purpose == draws.SAMPLED else step.stream
             add(DRAWS * i + which, sources[which], who, purpose, often)
-        table["share"][DRAWS * i + D_JITTER : DRAWS * (i + 1)] = decided
+        table["share"][DRAWS * i + D_FAILS : DRAWS * (i + 1)] = happening
         children.extend(step.children)
 
     rooms = len(plan.services) + plan.lanes
@@ -2305,7 +2290,7 @@ def tables(plan: Plan):
         mishaps = True
     parts = np.zeros(plan.first_group + len(plan.groups), PART)
     parts["workers"][: len(plan.services)] = [service.workers for service in plan.services]
-    for column in ("first_inside", "last_inside", "first_waiting", "last_waiting"):
+    for column in ("first_inside", "last_inside", "head", "tail"):
         parts[column] = NOBODY
     outages = np.zeros(len(plan.outages), OUTAGE_ROW)
     windows: list[tuple[float, float]] = []
