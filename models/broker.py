@@ -37,6 +37,7 @@ def pipeline(
     consumer: Mapping[str, Any] = NOTHING_MORE,
     ledger_errors: float | None = None,
     outages: Sequence[Mapping[str, Any]] = (),
+    restarts: Sequence[Mapping[str, Any]] = (),
 ) -> System:
     """A producer whose requests each start one piece of work at a consumer.
 
@@ -45,8 +46,8 @@ def pipeline(
     two sides; None puts everything on one infrastructure. `burst` is (from_s, length_s, factor):
     the rate is multiplied by the factor for that long. Work is exponential, `ack_ms` is fixed.
 
-    `broker`, `consumer` and `outages` say more about the broker "events", about the consumer's step
-    and about what goes down, as in a system's file. With `ledger_errors` the consumer, when its own
+    `broker`, `consumer`, `outages` and `restarts` say more about the broker "events", about the
+    consumer's step and about what goes down, as in a system's file. With `ledger_errors` the consumer, when its own
     work is committed, calls a ledger beside it that breaks off with this chance.
     """
     edges = ("call", "broker here", "broker there")
@@ -68,6 +69,7 @@ def pipeline(
         },
         "flows": {"request": flow},
         "outages": list(outages),
+        "restarts": list(restarts),
     }
     if ledger_errors is not None:
         system["services"]["ledger"] = {"infrastructure": there, "workers": "unlimited"}
@@ -166,6 +168,7 @@ def from_system(system: System, distance_ms: float, most: int = 12_000) -> dict[
         "burst_s": burst_s,
         "broker_down_s": burst_s / 2,
         "standstill_s": 0.75 * burst_s,
+        "rebalance_s": 0.05 * burst_s,
     }
     if broker.replication.mean_ms:
         found["replication_ms"] = broker.replication.mean_ms

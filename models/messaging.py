@@ -72,7 +72,11 @@ class Broker(Part):
     keys: Keys | None = None
     """The keys that decide on the partition; null: all partitions get the same share."""
     rebalance_ms: Ms = 0.0
-    """How long all consumers of a service stand still when one leaves or joins in a restart, in ms."""
+    """How long consumers of a service stand still when one leaves or joins in a restart, in ms."""
+    rebalance: Annotated[Literal["eager", "cooperative"], an_option("eager", "cooperative")] = (
+        "eager"
+    )
+    """Who stands still then: all of them, or only the one whose partitions move."""
     prefetch: Annotated[int | None, or_nothing(a_count("1 or more messages, or null", 1))] = None
     """Messages that each consumer may have in hand and under way; null: it takes one when free."""
     retention_ms: Annotated[
@@ -93,8 +97,9 @@ class Broker(Part):
         if self.partitions and self.prefetch:
             fault(f"{self.prefetch} was found beside partitions; expected one of them; a partition "
                   "is read by one consumer; leave one out", "prefetch")  # fmt: skip
-        for name in ("keys", "rebalance_ms"):
-            if getattr(self, name) and not self.partitions:
+        for name in ("keys", "rebalance_ms", "rebalance"):
+            unset = type(self).model_fields[name].default
+            if getattr(self, name) != unset and not self.partitions:
                 fault("was found without partitions; expected it with them; add partitions", name)
         if self.acks == "none" and self.producers is not None:
             fault("was found beside acks: none; expected acks: leader or all, since the buffer "

@@ -271,6 +271,23 @@ def test_who_stands_still_works_off_what_came_meanwhile(what):
     assert (again > 0) == ("services" in what)
 
 
+@pytest.mark.parametrize(("protocol", "share"), [("eager", 1.0), ("cooperative", 1 / 8)])
+def test_a_rebalance_piles_up_what_comes_to_whoever_stands_still(protocol, share):
+    still = {"rebalance": protocol, "rebalance_ms": 10_000}
+    restart = {"service": "consumer", "instances": 8, "from_ms": 20_000, "each_ms": 10_000}
+    restarted = broker.pipeline(partitions=8, broker=still, restarts=[restart])
+
+    def one(seed):
+        run = simulate(restarted, 6_600, seed, warmup=0)
+        backlog = broker.path_of(run.requests, 30.0, 10.0).backlog
+        return (backlog[3] - backlog[2],)
+
+    (grown,), (error,) = each_run(one)
+    assert grown == pytest.approx(
+        200 * 10 * share, abs=error + 5
+    )  # what was being worked on is done
+
+
 @pytest.mark.parametrize("idempotent", [False, True])
 def test_deliveries_duplicates_and_dead_letters(idempotent):
     repeating = broker.pipeline(

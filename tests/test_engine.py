@@ -107,8 +107,11 @@ windows = st.sets(st.integers(0, 60), min_size=2, max_size=6).map(
 
 
 @st.composite
-def outages(draw, services, parts):
-    """Whole parts at given times or by turns, or one instance of some services."""
+def outages(draw, services, groups, parts):
+    """Whole parts at given times or by turns, or one instance of some services or groups.
+
+    `parts` is how many there are; the last ones are the groups.
+    """
     partly = draw(st.booleans())
     by_turns = draw(st.booleans())
     instances = draw(st.integers(2, 3)) if partly else 0
@@ -118,7 +121,9 @@ def outages(draw, services, parts):
         parts=tuple(
             draw(
                 st.lists(
-                    st.integers(0, (services if partly else parts) - 1),
+                    st.sampled_from([*range(services), *range(parts - groups, parts)])
+                    if partly
+                    else st.integers(0, parts - 1),
                     min_size=1,
                     max_size=3,
                     unique=True,
@@ -244,7 +249,7 @@ def plans(draw, may_fail=True, policed=False, fragile=False, brokered=False):
     )
     steps = tuple(built[i] for i in range(len(built)))
     parts = services + brokers + links + len(groups)
-    down = st.lists(outages(services, parts), max_size=3).map(tuple)
+    down = st.lists(outages(services, len(groups), parts), max_size=3).map(tuple)
     fallen = draw(down) if fragile else ()
     return Plan(
         "random", places, tuple(flows), steps, groups, tuple(outboxes), brokers, links, fallen

@@ -204,6 +204,20 @@ def test_a_restart_rebalances_when_one_leaves_and_when_it_joins():
         assert rows.completed_ms.between(begins + 500, begins + 800).any()
 
 
+def test_a_cooperative_rebalance_stops_only_whose_partitions_move():
+    restart = {"service": "consumer", "instances": 4, "from_ms": 5_005, "each_ms": 2_000,
+               "pause_ms": 3_000}  # fmt: skip
+    still = {"partitions": 12, "rebalance_ms": 500, "rebalance": "cooperative"}
+    result = run(system(still, restarts=[restart]))
+    rows, late = result.requests, completions(result) > 10
+    # A hundred a second for half a second: a quarter of them wait
+    for begins in (5_005, 7_005, 10_005, 12_005):
+        during = rows.arrived_ms.between(begins, begins + 489)
+        assert 0.1 < late[during].mean() < 0.45
+        assert rows.completed_ms[during & ~late].between(begins, begins + 500).all()
+        assert rows.completed_ms[during & late].between(begins + 500, begins + 530).all()
+
+
 def test_keys_that_are_used_unevenly_make_one_consumer_busier():
     def waits(skew):
         keyed = {"partitions": 4, "keys": {"count": 100, "skew": skew}}

@@ -38,6 +38,7 @@ FULL = {  # every key of every part, once at least
             "partitions": 4,
             "keys": {"count": 100, "skew": 0.5},
             "rebalance_ms": 10,
+            "rebalance": "cooperative",
             "retention_ms": 1e6,
             "max_deliveries": 3,
             "redelivery_ms": 5,

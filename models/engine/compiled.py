@@ -156,7 +156,8 @@ REQUEST = _row("flow reply outcome attempts undone open first_commit last_commit
 STEP_ROW = _row("service mode parallel children first_child group log undoes policy apart broker "
                 "link delivery_link toll plain fails", "", "")  # fmt: skip
 GROUP = _row("first_lane lanes partitions prefetch room turn", "", "")  # `room` is a resource
-WAY = _row("first last", "", "")  # who is on a way on which nobody overtakes
+# Who is on a way on which nobody overtakes; how many rebalances the consumer at its end waits for.
+WAY = _row("first last still", "", "")
 LOG = _row("acks mirrored mirror_link deliveries idempotent shares first_share outbox", "",
            "retention_ms redelivery_ms")  # fmt: skip
 OUTBOX = _row(
@@ -1584,7 +1585,13 @@ def kernel(
                     outage = outages[step]
                     for i in range(outage.parts):
                         part = outage_parts[outage.first_part + i]
-                        if outage.instances > 0:
+                        if outage.instances > 0 and part >= first_group:
+                            group = part - first_group
+                            for j in range(outage.instance, groups[group].lanes, outage.instances):
+                                ways[groups[group].first_lane + j].still += (
+                                    1 if state == FALL else -1
+                                )
+                        elif outage.instances > 0:
                             workers = np.int64(parts[part].workers) // outage.instances
                             workers += (
                                 outage.instance < np.int64(parts[part].workers) % outage.instances
@@ -1610,7 +1617,9 @@ def kernel(
                             group = part - first_group
                             for j in range(groups[group].lanes):
                                 lane = services + groups[group].first_lane + j
-                                resources[lane].capacity = parts[part].down == 0
+                                resources[lane].capacity = (
+                                    parts[part].down == 0 and ways[lane - services].still == 0
+                                )
                                 first = grant(resources, lane, frames)
                                 if first != NOBODY:
                                     soon[soon_tail & mask] = first

@@ -290,6 +290,7 @@ class Group:
         self.plan = plan
         self.room = simpy.Resource(env, plan.lanes * plan.prefetch or 1)
         self.in_hand = [0] * plan.lanes
+        self.still = [0] * plan.lanes  # how many rebalances each of them waits for
         self.ways = [Way() for _ in range(plan.lanes)]
         self.turn = 0
 

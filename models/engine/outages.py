@@ -44,7 +44,7 @@ class Outages:
         """A part goes down, or an instance of it; what it has in hand is lost unless it drains."""
         part = self.parts[number]
         if outage.instances:
-            part.taken += self.instance_workers(number, outage)
+            self.take(number, outage, 1)
         else:
             part.down += 1
             part.falls += 1
@@ -58,7 +58,7 @@ class Outages:
     def rise(self, number, outage):
         part = self.parts[number]
         if outage.instances:
-            part.taken -= self.instance_workers(number, outage)
+            self.take(number, outage, -1)
         else:
             part.down -= 1
         self.resize(number)
@@ -67,10 +67,16 @@ class Outages:
             for event in waiting:
                 event.succeed()
 
-    def instance_workers(self, number, outage):
-        """The workers of one instance; the first ones have one more where they cannot be equal."""
-        workers = self.plan.services[number].workers
-        return workers // outage.instances + (outage.instance < workers % outage.instances)
+    def take(self, number, outage, times):
+        """One instance leaves (1) or is back (-1): its workers, or the consumers that it is."""
+        if number >= self.plan.first_group:
+            group = self.groups[number - self.plan.first_group]
+            for lane in range(outage.instance, group.plan.lanes, outage.instances):
+                group.still[lane] += times
+            return
+        workers = self.plan.services[number].workers  # the first ones have one more if they must
+        own = workers // outage.instances + (outage.instance < workers % outage.instances)
+        self.parts[number].taken += times * own
 
     def resize(self, number):
         """Who can work: none while a service or a group of consumers is down."""
@@ -79,9 +85,9 @@ class Outages:
             workers = self.plan.services[number].workers
             self.workers[number].resize(0 if part.down else max(workers - part.taken, 0))
         elif number >= self.plan.first_group:
-            group = self.plan.groups[number - self.plan.first_group]
-            for lane in range(group.first_lane, group.first_lane + group.lanes):
-                self.lanes[lane].resize(0 if part.down else 1)
+            group = self.groups[number - self.plan.first_group]
+            for lane, still in enumerate(group.still, group.plan.first_lane):
+                self.lanes[lane].resize(0 if part.down or still else 1)
 
     def exposed(self, step, job):
         """A visit to a service that can fall. Whoever called hears of it at once or afterwards."""

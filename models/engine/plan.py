@@ -231,6 +231,8 @@ class OutagePlan:
     are, a call is answered with an error, at once or, if it `hangs`, when they are up again.
     With `instances`, only one instance of each service is down, number `instance`: the service
     keeps the rest of its workers. If it `drains`, it ends what it has begun and loses nothing.
+    Of a group, the instance's consumers stand still: those whose lane, modulo `instances`, is its
+    number.
     """
 
     name: str
@@ -586,6 +588,7 @@ def _restart_plans(system, parts, groups):
             begins = restart.from_ms + instance * (restart.each_ms + restart.pause_ms)
             for number, (broker, service) in enumerate(groups):
                 pause_ms = system.brokers[broker].rebalance_ms
+                moved = system.brokers[broker].rebalance == "cooperative"
                 if service == restart.service and pause_ms > 0:
                     for moment in (begins, begins + restart.each_ms):  # it leaves, it joins
                         yield OutagePlan(
@@ -593,6 +596,8 @@ def _restart_plans(system, parts, groups):
                             0,
                             (len(parts) + number,),
                             ((moment, moment + pause_ms),),
+                            instances=restart.instances if moved else 0,
+                            instance=instance if moved else 0,
                         )
             yield OutagePlan(
                 f"restart of {restart.service}",

@@ -42,7 +42,7 @@ IDLE = "kernel with every mechanism, none used"
 # What is asked of the compiled engine: requests a second, and how many times as fast as others.
 REQUESTS_PER_S = {TANDEM: 1.5e6, CHAIN: 1.5e6, SHOP: 0.5e6, EVERYTHING: 0.5e6}
 TIMES_AS_FAST = {SIMPY: 100.0, LOOP: 0.5, CIW: 1.0, LINE: 1.0}
-TURNS = 12  # of each round, where two are so much alike that they take turns
+TURNS = 30  # of a process, where two programs are so much alike that they take turns
 
 START = "from models import System, simulate; simulate(System.load('shop'), 1_000)"
 VERSIONS = """
@@ -57,6 +57,12 @@ import systems
 from models import simulate
 simulate(systems.tandem(), {requests}, keep="summary")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+UNUSED = """
+import sys
+sys.path.insert(0, {here!r})
+import run
+print(run.unused_share({requests}))
 """
 TRACES = """
 import resource, sys, time
@@ -163,28 +169,29 @@ def speeds(made: dict[str, dict[str, Callable]], rounds: int) -> dict[str, dict[
     return found
 
 
-def unused_shares(size: float, rounds: int) -> list[float]:
-    """What the mechanisms cost that the shop does not use, as a share of its speed, each round.
+def unused_share(requests: int) -> float:
+    """What the mechanisms cost that the shop does not use, as a share of its speed.
 
-    A machine's speed changes within seconds by more than what is looked for. So both take many
-    short turns, in the order a b b a, and a round is the median of what its turns say.
+    It is less than what a shared machine's speed changes by within seconds. So both take many
+    short turns, in the order a b b a, and their fastest twentieth are compared: who else uses the
+    machine only ever makes a turn slower.
     """
-    requests = max(200, int(size * 60_000))
     plain, idle = (engine(system, requests) for system in (systems.shop(), systems.idle()))
-    shares = []
-    for first in range(1, rounds * TURNS, TURNS):
-        turns = [
-            (plain(seed), idle(seed), idle(seed), plain(seed))
-            for seed in range(first, first + TURNS)
-        ]
-        shares.append(statistics.median(1 - (b + c) / (a + d) for a, b, c, d in turns))
-    return shares
+    for run in (plain, idle):  # the first turn loads the kernel
+        run(0)
+    turns = np.array([(plain(s), idle(s), idle(s), plain(s)) for s in range(1, TURNS + 1)])
+    return 1 - np.quantile(turns[:, 1:3], 0.95) / np.quantile(turns[:, ::3], 0.95)
 
 
-def peak_bytes(requests: int) -> int:
+def in_fresh_process(script: str, requests: int) -> float:
+    """The number that a script prints in a process of its own."""
+    script = script.format(here=str(HERE), requests=requests)
+    return float(subprocess.check_output([sys.executable, "-c", script], text=True))
+
+
+def peak_bytes(requests: int) -> float:
     """Peak of the resident memory of a fresh process that simulates so many requests."""
-    script = PEAK.format(here=str(HERE), requests=requests)
-    peak = int(subprocess.check_output([sys.executable, "-c", script], text=True))
+    peak = in_fresh_process(PEAK, requests)
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
@@ -293,7 +300,8 @@ def main():
     parser.add_argument("--out", type=Path, help="where to keep the result, as JSON")
     options = parser.parse_args()
     found = speeds(programs(options.size, options.others), options.rounds)
-    unused = unused_shares(options.size, options.rounds)
+    turn = max(200, int(options.size * 40_000))
+    unused = [in_fresh_process(UNUSED, turn) for _ in range(3 * options.rounds)]
     counts = [max(1000, int(options.size * requests)) for requests in (1_000_000, 10_000_000)]
     peaks = {requests: peak_bytes(requests) for requests in counts}
     start_s()  # fills the cache

@@ -21,6 +21,7 @@ def test_other_parameters_move_the_right_things_the_right_way(tmp_path):
         linger_ms=20.0,
         skew=0.5,
         standstill_s=20.0,
+        rebalance_s=6.0,
         prefetch_work_ms=10.0,
         ledger_errors=0.3,
         max_deliveries=2,
@@ -54,6 +55,9 @@ def test_other_parameters_move_the_right_things_the_right_way(tmp_path):
     assert other["skewed-load"] < book["skewed-load"]
     assert other["still-peak"] == pytest.approx(4000, rel=0.1)
     assert other["still-drain"] < book["still-drain"]
+    assert other["grown-eager"] == pytest.approx(1200, rel=0.1)  # 6 s of 200 a second
+    assert other["grown-cooperative"] == pytest.approx(120, rel=0.25)  # of one consumer of ten
+    assert book["grown-eager"] == pytest.approx(book["grown-eager-formula"], rel=0.1)
     assert (other["window"], other["window-double"]) == (11, 21)
     assert other["busy-at-one"] == pytest.approx(100 / 11, rel=0.01)
     assert other["memory-wait"] == pytest.approx(100, abs=0.01)
