@@ -455,6 +455,14 @@ def leave(parts, part, exposed, frame):
 
 
 @part_of_kernel
+def reads(way, outage, number, state, down):
+    """Whether the consumer with this number of its group goes on when an outage begins or ends."""
+    if outage.instances > 0 and number % outage.instances == outage.instance:
+        way.still += 1 if state == FALL else -1
+    return down == 0 and way.still == 0
+
+
+@part_of_kernel
 def down_on_the_way(parts, steps, step):
     """The first part that is down between a caller and what it calls, or NOBODY."""
     for part in (steps[step].link, steps[step].broker):
@@ -1585,13 +1593,7 @@ def kernel(
                     outage = outages[step]
                     for i in range(outage.parts):
                         part = outage_parts[outage.first_part + i]
-                        if outage.instances > 0 and part >= first_group:
-                            group = part - first_group
-                            for j in range(outage.instance, groups[group].lanes, outage.instances):
-                                ways[groups[group].first_lane + j].still += (
-                                    1 if state == FALL else -1
-                                )
-                        elif outage.instances > 0:
+                        if outage.instances > 0:
                             workers = np.int64(parts[part].workers) // outage.instances
                             workers += (
                                 outage.instance < np.int64(parts[part].workers) % outage.instances
@@ -1617,8 +1619,8 @@ def kernel(
                             group = part - first_group
                             for j in range(groups[group].lanes):
                                 lane = services + groups[group].first_lane + j
-                                resources[lane].capacity = (
-                                    parts[part].down == 0 and ways[lane - services].still == 0
+                                resources[lane].capacity = reads(
+                                    ways[lane - services], outage, j, state, parts[part].down
                                 )
                                 first = grant(resources, lane, frames)
                                 if first != NOBODY:
