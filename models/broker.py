@@ -47,8 +47,9 @@ def pipeline(
     the rate is multiplied by the factor for that long. Work is exponential, `ack_ms` is fixed.
 
     `broker`, `consumer`, `outages` and `restarts` say more about the broker "events", about the
-    consumer's step and about what goes down, as in a system's file. With `ledger_errors` the consumer, when its own
-    work is committed, calls a ledger beside it that breaks off with this chance.
+    consumer's step and about what goes down, as in a system's file. With `ledger_errors` the
+    consumer, when its own work is committed, calls a ledger beside it that breaks off with this
+    chance.
     """
     edges = ("call", "broker here", "broker there")
     if edge not in edges:

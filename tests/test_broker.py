@@ -283,9 +283,8 @@ def test_a_rebalance_piles_up_what_comes_to_whoever_stands_still(protocol, share
         return (backlog[3] - backlog[2],)
 
     (grown,), (error,) = each_run(one)
-    assert grown == pytest.approx(
-        200 * 10 * share, abs=error + 5
-    )  # what was being worked on is done
+    # What was being worked on is done meanwhile.
+    assert grown == pytest.approx(200 * 10 * share, abs=error + 5)
 
 
 @pytest.mark.parametrize("idempotent", [False, True])

@@ -65,7 +65,7 @@ def test_the_stations_are_three_mm2_in_a_row():
 
 def test_measuring_gives_every_row(tmp_path):
     """A run as small as can be; its speeds mean nothing, its rows are those of the real one."""
-    command = [Path(__file__).with_name("run.py"), "--rounds", "1", "--size", "0.001"]
+    command = [Path(__file__).with_name("run.py"), "--rounds", "2", "--size", "0.001"]
     out = tmp_path / "benchmarks.json"
     subprocess.run([sys.executable, *command, "--out", out], check=True, capture_output=True)
     found = json.loads(out.read_text("utf-8"))
