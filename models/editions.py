@@ -15,12 +15,13 @@ from typing import Any
 
 import papermill
 import yaml
-from joblib import Parallel, delayed
+from joblib import delayed
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
 from models import parameters
 from models.checks import did_you_mean
+from models.processes import processes
 from models.system import System, bundled
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +52,7 @@ def execute(
     tasks = [delayed(_run)(file, out / file.name, given or {}) for file in [first, *others]]
     if others:
         tasks[:0] = [delayed(_compile)(outage) for outage in (True, False)]
-    pool = Parallel(n_jobs=jobs if others else 1, return_as="generator_unordered")
+    pool = processes(jobs if others else 1)
     failed = []
     with tqdm(total=1 + len(others), unit=" notebooks", disable=not progress, leave=False) as bar:
         for problem in pool(tasks):

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import delayed, effective_n_jobs
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm.auto import tqdm
 
@@ -40,6 +40,7 @@ from models.experiment import (
     replication,
     unit_of,
 )
+from models.processes import processes
 from models.resuming import Kept, key_of, replacing
 
 PACKAGE = "decoupling-in-stages"
@@ -295,9 +296,7 @@ def _batch(system, requests, seed, options, made_by, runs: Runs) -> Found:
 @contextmanager
 def _processes(jobs):
     """Processes on this machine, still warm for a next sweep; they end by themselves when idle."""
-    pool: Any = Parallel(
-        n_jobs=jobs, return_as="generator_unordered", batch_size=1, idle_worker_timeout=IDLE_S
-    )
+    pool = processes(jobs, batch_size=1, idle_worker_timeout=IDLE_S)
 
     def run(batches):
         results = pool(delayed(_batch)(*batch) for batch in batches)
