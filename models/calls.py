@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import combinations, pairwise
-from math import exp, floor, inf
+from math import exp, floor, inf, nan
 from typing import Any, Literal
 
 import numpy as np
@@ -467,15 +467,17 @@ class Apart:
         """A row a flow, the first to give way first.
 
         flow, calls (in a row), front (its first service), held (share of that one's workers),
-        p99_ms, longest_ms and half_width: the longest round trip at which the p99 is good.
+        p99_ms, longest_ms and half_width: the longest round trip at which the p99 is good. It is the
+        farthest that was tried, without a half width, where a run does not give way at all.
         """
-        rows = []
+        rows, farthest = [], self.distances_ms[-1]
         for flow, runs in self.ratios.items():
             # 1 / p99 falls nearly in a straight line to the wall
             limits = [crossing(self.distances_ms, list(-1 / run), -1.0) for run in runs]
+            limit = (farthest, nan) if farthest in limits else mean_and_half_width(limits)
             root = self.system.flows[flow].root
             rows.append((flow, in_a_row(root)[0], root.service, self.held[root.service],
-                         self.p99_ms[flow], *mean_and_half_width(limits)))  # fmt: skip
+                         self.p99_ms[flow], *limit))  # fmt: skip
         columns = ["flow", "calls", "front", "held", "p99_ms", "longest_ms", "half_width"]
         found = pd.DataFrame(rows, columns=columns)
         return found.sort_values("longest_ms", kind="stable", ignore_index=True)
@@ -506,6 +508,7 @@ def take_apart(
     if too_much := apart(alone, side_ms).overloads():
         raise stages.StageError(f"overloaded with calls only, however near: {too_much[0]}")
 
+    @cache
     def p99s(rtt_ms, run):
         plan = apart(alone, rtt_ms).plan()
         found = simulate(plan, requests, seed + (run << 32), keep="summary", intervals=False)
@@ -520,17 +523,20 @@ def take_apart(
         raise stages.StageError(
             f"among {requests:,} requests no flow with calls has {FEWEST}, which its p99 needs"
         )
+
+    def ratios(distances_ms):  # runs, distances, flows
+        every_run = range(replications)
+        return np.array(
+            [[p99s(ms, run)[0][good.index] / good for ms in distances_ms] for run in every_run]
+        )
+
     low, high = side_ms, side_ms
-    while (met := p99s(high, 0)[0][good.index] < good).any() and high < FARTHEST_MS:
+    while (met := ratios([high]) < 1).any() and high < FARTHEST_MS:
         low = high if met.all() else low
         high *= 2
-    distances = [float(f"{rtt_ms:.3g}") for rtt_ms in np.geomspace(low, high, points)]
-    found = np.array(
-        [
-            [p99s(rtt_ms, run)[0][good.index] / good for rtt_ms in distances]
-            for run in range(replications)
-        ]
-    )
+    between = np.geomspace(low, high, points)[1:-1]
+    distances = [low, *(float(f"{rtt_ms:.3g}") for rtt_ms in between), high]
+    found = ratios(distances)
     return Apart(
         alone,
         slower,
@@ -557,7 +563,8 @@ def longest_rtt_ms(
 
     `system_at` gives the system for a round trip in ms. Every run finds its own limit, to 1 %,
     with the same random numbers at every distance; returned are the mean of the runs and the half
-    width of its 95 % interval. A run whose limit lies outside of `between_ms` counts the nearer end.
+    width of its 95 % interval. Where a run's limit lies outside of `between_ms`, it is that end, and
+    the half width is nan.
     """
 
     def limit(run_seed):
@@ -572,7 +579,9 @@ def longest_rtt_ms(
             return low
         return float(optimize.brentq(late, low, high, rtol=0.01)) if late(high) > 0 else high
 
-    return mean_and_half_width([limit(seed + (run << 32)) for run in range(replications)])
+    limits = [limit(seed + (run << 32)) for run in range(replications)]
+    outside = [end for end in between_ms if end in limits]
+    return (outside[0], nan) if outside else mean_and_half_width(limits)
 
 
 def crossing(distances_ms: Sequence[float], values: Sequence[float], target: float) -> float:

@@ -213,8 +213,9 @@ def test_a_limit_beyond_the_ends_is_the_end():
             "request", target_ms, between_ms, 2, 2000, 1,
         )  # fmt: skip
 
-    assert limit(1.0, (0.0, 10.0)) == (0.0, 0.0)
-    assert limit(1000.0, (0.0, 10.0)) == (10.0, 0.0)
+    for target_ms, end in {1.0: 0.0, 1000.0: 10.0}.items():
+        mean, half_width = limit(target_ms, (0.0, 10.0))
+        assert mean == end and math.isnan(half_width)  # an end is no estimate
 
 
 def test_crossing():
@@ -393,6 +394,25 @@ def test_any_system_can_be_taken_apart_or_the_reason_is_said(name):
     labels = {part.label for part in moved.infrastructures.values()}
     assert len(places) == len(labels) == len(set(calls.homes(system).values()))
     assert all(entry.mode != "message" for entry in moved.steps())
+
+
+def test_a_flow_that_does_not_give_way_in_every_run_has_no_interval():
+    """An average over runs of which some found no limit would be one of the grid."""
+    system = System.load("shop")
+    held = dict.fromkeys(system.services, (0.5, 0.1))
+    runs = {"browse": np.array([[0.5, 2.0], [0.5, 0.9]]), "place_order": np.array([[0.5, 2.0]] * 2)}
+    found = calls.Apart(
+        system, 2.0, dict.fromkeys(runs, (1.0, 0.1)), [1.0, 8.0], runs, held
+    ).table()
+    assert list(found.flow) == ["place_order", "browse"]
+    assert found.longest_ms[0] < 8 and found.half_width[0] == 0
+    assert found.longest_ms[1] == 8 and math.isnan(found.half_width[1])
+
+
+def test_every_flow_of_the_shop_gives_way_in_every_run():
+    found = calls.take_apart(System.load("shop"), 2.0, 4, 4000, 1, points=4)
+    assert all((runs[:, -1] >= 1).all() for runs in found.ratios.values())
+    assert found.table().half_width.notna().all()
 
 
 def test_a_flow_gives_way_where_its_p99_reaches_its_target():
