@@ -280,17 +280,21 @@ class Faults:
 
         Infrastructures and links that are in use, each as often as it falls.
         """
-        teams = tenants(system)
         wanted = {flow: needs(system, flow) for flow in system.flows}
-        used = frozenset().union(*(needs(system, flow, "completion") for flow in system.flows))
         rates = {flow: system.flows[flow].mean_rate_per_s for flow in system.flows}
-        weight = {part: self.per_year(part, teams) for part in used}
+        weight = self.of(system)
         hit = {
             part: sum(rates[flow] for flow in rates if part in wanted[flow]) / sum(rates.values())
-            for part in used
+            for part in weight
         }
         total = sum(weight.values())
-        return sum(weight[part] * hit[part] for part in used) / total if total else 0.0
+        return sum(weight[part] * hit[part] for part in weight) / total if total else 0.0
+
+    def of(self, system: System) -> dict[Part, float]:
+        """Outages a year of being up of each infrastructure and link that is in use."""
+        teams = tenants(system)
+        used = frozenset().union(*(needs(system, flow, "completion") for flow in system.flows))
+        return {part: self.per_year(part, teams) for part in used}
 
     def outages(self, system: System, hour_ms: float) -> list[dict[str, Any]]:
         """The same for the engine, with hours that last `hour_ms`: one drawn outage a part in use."""

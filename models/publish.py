@@ -33,6 +33,7 @@ from models import drawing as drawings
 MIME = "application/vnd.decoupling+json"
 VERDICTS = ("holds", "holds only if", "does not hold here", "not decided")
 DIGITS = 3  # significant digits, unless the caller or the interval says otherwise
+ROUNDING = 1e-9  # what is smaller in a table is the rest of a sum that is zero
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]*$")
 _NUMBER = re.compile(r"–|−?(∞|[\d,]+(\.\d+)?( ± [\d,]+(\.\d+)?)?)")
 
@@ -293,8 +294,12 @@ def numeric(table: dict[str, list]) -> list[bool]:
 
 
 def cell(item: Any, digits: int = DIGITS) -> str:
-    """One cell of a table as text."""
-    return "" if item is None else number(item, digits=digits)
+    """One cell of a table as text: nothing for what does not exist, 0 for what is rounding alone."""
+    if item is None or item != item:  # not a number
+        return ""
+    if isinstance(item, float) and abs(item) < ROUNDING:
+        item = 0.0
+    return number(item, digits=digits)
 
 
 def _display(record: dict, shown: str, plain: str, png: bytes | None = None) -> None:

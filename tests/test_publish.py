@@ -1,6 +1,7 @@
 """What a notebook publishes is checked, formatted and can be read back."""
 
 import base64
+import math
 
 import altair as alt
 import nbformat
@@ -54,6 +55,12 @@ def line(slope=1):
 )
 def test_numbers_are_printed_as_a_reader_expects(value, unit, half_width, text):
     assert publish.number(value, unit, half_width) == text
+
+
+def test_a_cell_shows_what_there_is():
+    assert publish.cell(None) == publish.cell(math.nan) == ""
+    assert publish.cell(2.55e-16) == publish.cell(-3.5e-15) == "0"
+    assert publish.cell(2.5e-6) == "0.00000250"
 
 
 def test_what_was_published_is_read_back(shown):

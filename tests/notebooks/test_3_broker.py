@@ -38,6 +38,10 @@ def test_other_parameters_move_the_right_things_the_right_way(tmp_path):
     assert other["growth-near"] == 0
     assert other["growth-completion"] == pytest.approx(50, abs=1)
     assert other["busy-call"] < book["busy-call"]
+    assert other["capacity-call"] == pytest.approx(96_000 / (4 + 100 + 20))
+    assert other["capacity-message"] == pytest.approx(96_000 / (4 + 0.5 + 5))
+    assert other["in-order-far"] == pytest.approx(1000 / (100 + 20))
+    assert other["in-order-near"] == book["in-order-near"] > 10 * book["in-order-far"]
     assert other["peak"] > book["peak"] * 1.2  # 300/s too many for as long, not 200/s
     assert other["largest-change"] == 0
     assert other["wait-pooled"] < book["wait-pooled"]
