@@ -369,7 +369,7 @@ def known(requests: int = 100_000) -> list[Known]:
             "a rule that nobody sees to",
             "share that keeps it after a year",
             _RULE.keeping(governance.YEAR_DAYS),
-            "Markov chain of two states, Ross 1996",
+            "Ross 1996, chain of two states",
             lambda seed: float(
                 governance.drift(
                     _RULE, 10, np.array([governance.YEAR_DAYS]), requests // 50, seed

@@ -1,11 +1,14 @@
 """What is known from elsewhere: every row agrees, and a wrong value would be seen."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from models import System, trust
 
+ROOT = Path(__file__).parents[1]
 ROWS = trust.known(50_000)
 RUNS = 20
 
@@ -38,3 +41,10 @@ def test_both_engines_agree_and_a_difference_is_counted(monkeypatch):
 
     monkeypatch.setattr(trust, "simulate", late)
     assert trust.engines(shop, 200, 1).same.tolist() == [199]
+
+
+def test_every_source_is_among_the_references():
+    references = (ROOT / "book" / "references.bib").read_text("utf-8")
+    for each in ROWS:
+        for word in re.findall(r"\b[A-Z][a-z]{2,}\b", each.source):
+            assert word in references, (each.what, word)
