@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
-from scipy.stats import binom, poisson
+from scipy.stats import binom, nbinom, poisson
 
 from models import theory
 from models.experiment import Run, simulate
@@ -115,8 +115,13 @@ ALERTS = (Alert(0.02, 1.0), Alert(0.05, 6.0), Alert(0.10, 72.0))
 def first_alert_hours(
     failing: float, objective: float, before: float = 0.0, alerts: Sequence[Alert] = ALERTS
 ) -> float:
-    """Time until the first of the alerts rings, if chance is left out."""
-    return min(alert.detection_hours(failing, objective, before) for alert in alerts)
+    """Time until the first of the alerts rings, if chance is left out; infinite if none does."""
+    return min((alert.detection_hours(failing, objective, before) for alert in alerts), default=inf)
+
+
+def silent(failing: float, objective: float, alerts: Sequence[Alert] = ALERTS) -> list[Alert]:
+    """The alerts that a steady share `failing` keeps below their limit."""
+    return [alert for alert in alerts if failing < alert.threshold(objective) * (1 - 1e-9)]
 
 
 def ringing(
@@ -547,14 +552,27 @@ class Canary:
         return theory.sequential_test(self.p_good, self.p_bad, self.alpha, self.beta)
 
     @cached_property
-    def fixed_size(self) -> int:
-        """Requests of the test of fixed size with these errors, by the normal approximation."""
-        return theory.fixed_test_size(self.p_good, self.p_bad, self.alpha, self.beta)
+    def _fixed(self) -> tuple[int, int]:
+        # A limit keeps beta from the size on by which a bad version has, with probability 1 - beta,
+        # failed once more than allowed. The first limit that keeps alpha too has the smallest size.
+        limits = 64
+        while True:
+            allowed = np.arange(limits)
+            sizes = nbinom.isf(self.beta, allowed + 1, self.p_bad) + allowed + 1
+            kept = binom.sf(allowed, sizes, self.p_good) <= self.alpha
+            if kept.any():
+                return int(sizes[kept][0]), int(allowed[kept][0])
+            limits *= 2
 
-    @cached_property
+    @property
+    def fixed_size(self) -> int:
+        """Requests of the smallest test of fixed size that keeps both errors (binomial, exact)."""
+        return self._fixed[0]
+
+    @property
     def allowed(self) -> int:
-        """Failures up to which the test of fixed size releases: the fewest that keep alpha."""
-        return int(binom.isf(self.alpha, self.fixed_size, self.p_good))
+        """Failures up to which this test releases."""
+        return self._fixed[1]
 
     @property
     def fixed_errors(self) -> tuple[float, float]:

@@ -771,8 +771,9 @@ def releases(case: Case) -> Found:
     canary, small_per_s, within = mesh.Canary(rate), min(0.2, rate / 2), 24.0
     needed = float(canary.sequential.mean_size_good)
     sizes, rejected, failures = canary.simulate(canary.p_bad, 20 * RUNS, case.seed)
-    unseen = min(mesh.first_alert_hours(canary.p_bad, 0.999, canary.p_good / 5), within)
-    bare = canary.hurt_everywhere(unseen)
+    silent = mesh.silent(canary.p_good, 0.999)
+    unseen = mesh.first_alert_hours(canary.p_bad, 0.999, canary.p_good, silent)
+    bare = canary.hurt_everywhere(min(unseen, within))
     hurt = interval(failures - canary.p_good * sizes + ~rejected * bare)
     small = replace(canary, rate_per_s=small_per_s)
     return (
@@ -789,6 +790,7 @@ def breaks(case: Case) -> Found:
     """The chapter's cascade under the file's own policy, good ones, and those that come by default."""
     least, cascade = 0.95, mesh.Cascade()
     policies: dict[str, Mapping[str, Any]] = {
+        "limit": {"timeout_ms": 200.0},
         "good": {"timeout_ms": 200.0} | mesh.GOOD,
         "own": mesh.policy_of(case.system),
         **{name: PRESETS[name].values for name in ("envoy", "istio", "linkerd")},
@@ -799,15 +801,16 @@ def breaks(case: Case) -> Found:
         )
         for name, policy in policies.items()
     }
-    comes = [name for name in policies if name not in ("good", "own")]
+    comes = [name for name in policies if name not in ("limit", "good", "own")]
     best = max(comes, key=lambda name: served[name][0])
     # what the file itself sets for every call is what its mesh gives
     given = [served["own"][0]] if policies["own"] else [served[name][0] for name in comes]
     return (
         mesh.protected(served["good"][0], given, least),
         f"In the cascade of chapter 7, with the policy of this file ({'its mesh' if policies['own'] else 'none'}), "
-        f"{words(served['own'], '%', 100)} of the bystanders are served; with a time limit, a breaker and "
-        f"a budget for retries {words(served['good'], '%', 100)}.",
+        f"{words(served['own'], '%', 100)} of the bystanders are served; with a time limit "
+        f"{words(served['limit'], '%', 100)}, and with a breaker and a budget for retries behind it "
+        f"{words(served['good'], '%', 100)}.",
         f"The best that comes by default ({best}) serves {words(served[best], '%', 100)}.",
     )
 

@@ -49,6 +49,17 @@ def test_detection_by_the_windows_line():
     assert mesh.first_alert_hours(0.0005, 0.999) == math.inf
 
 
+def test_what_uses_up_the_budget_leaves_no_alert_for_more():
+    slow = mesh.ALERTS[2]
+    assert mesh.silent(0.0009, 0.999) == list(mesh.ALERTS)
+    assert mesh.silent(0.001, 0.999) == list(mesh.ALERTS[:2])  # exactly the budget
+    assert mesh.silent(0.02, 0.999) == []
+    for before, hours in ((0.0005, slow.detection_hours(0.002, 0.999, 0.0005)), (0.001, math.inf)):
+        silent = mesh.silent(before, 0.999)
+        assert mesh.first_alert_hours(0.002, 0.999, before, silent) == hours
+    assert mesh.first_alert_hours(1.0, 0.999, 0.02, []) == math.inf
+
+
 @pytest.mark.parametrize("failing", [0.005, 0.02, 0.1])
 def test_simulated_detection_lies_on_the_line(failing):
     """At 500/s chance moves little; the simulation looks every 10 s, half of that late on average."""
@@ -251,12 +262,12 @@ def test_walds_boundaries_of_the_handbook():
     assert sizes[~rejected].min() == sizes[(failures == 0) & ~rejected].max() == 24
 
 
-def test_8622_and_6851_requests_against_15745():
+def test_8622_and_6851_requests_against_15703():
     """Wald's mean sizes, and the fixed size with the same two errors; overshoot adds a little."""
     canary = mesh.Canary(100.0)
     assert canary.sequential.mean_size_good == pytest.approx(8622, abs=0.5)
     assert canary.sequential.mean_size_bad == pytest.approx(6851, abs=0.5)
-    assert canary.fixed_size == 15745
+    assert (canary.fixed_size, canary.allowed) == (15703, 22)
     for failing, wald in ((0.001, 8622), (0.002, 6851)):
         sizes, _, _ = canary.simulate(failing, 20_000, 1)
         error = sizes.std(ddof=1) / math.sqrt(len(sizes))
@@ -303,6 +314,20 @@ def test_the_fixed_tests_own_errors():
     failures = np.random.default_rng(1).binomial(canary.fixed_size, 0.002, 100_000)
     missed = (failures <= canary.allowed).mean()
     assert abs(missed - beta) <= 3 * math.sqrt(beta * (1 - beta) / 100_000)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "alpha", "beta"),
+    [(0.001, 0.002, 0.05, 0.05), (0.01, 0.1, 0.05, 0.1), (0.02, 0.03, 0.1, 0.01), (0.3, 0.9, 0.2, 0.2),
+     (0.001, 0.002, 0.4, 0.4)],
+)  # fmt: skip
+def test_no_smaller_test_of_fixed_size_keeps_both_errors(good, bad, alpha, beta):
+    canary = mesh.Canary(1.0, p_good=good, p_bad=bad, alpha=alpha, beta=beta)
+    errors = canary.fixed_errors
+    assert errors[0] <= alpha and errors[1] <= beta
+    sizes = np.arange(1, canary.fixed_size)
+    fewest = binom.isf(alpha, sizes, good)  # the limits that keep alpha begin here
+    assert (binom.cdf(fewest, sizes, bad) > beta).all()
 
 
 def test_hours_and_hurt():

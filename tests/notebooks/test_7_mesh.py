@@ -8,7 +8,7 @@ import golden
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from models import System, governance, mesh, publish
+from models import System, governance, mesh, publish, theory
 
 NAME = "7-mesh"
 QUICK = {"runs": 60, "replications": 3}
@@ -59,18 +59,19 @@ def test_the_canary_under_the_sliders_is_the_models(as_in_the_book, setting):
     said, at = shown(as_in_the_book(NAME), "decide", setting, ["',.3~r'"])
     good = at["g"] / 1000
     canary = mesh.Canary(10.0 ** at["a"], at["w"] / 100, good, good * at["k"])
+    normal = theory.fixed_test_size(good, good * at["k"], canary.alpha, canary.beta)
     assert said == {
         "healthy": pytest.approx(canary.hours(canary.sequential.mean_size_good), rel=1e-9),
         "bad": pytest.approx(canary.hours(canary.sequential.mean_size_bad), rel=1e-9),
-        "fixed size": pytest.approx(canary.hours(canary.fixed_size), rel=1e-9),
+        "fixed size": pytest.approx(canary.hours(normal), rel=1e-9),
     }
 
 
 def test_published_sizes_of_canaries(as_in_the_book):
-    """Wald's mean sizes 8,622 and 6,851 against the fixed 15,745, at 0.1 % and 0.2 %."""
+    """Wald's mean sizes 8,622 and 6,851 against the fixed 15,703, at 0.1 % and 0.2 %."""
     values = golden.values(publish.read(as_in_the_book(NAME)))
     assert (values["size-good-formula"], values["size-bad-formula"]) == (8622, 6851)
-    assert values["size-fixed"] == 15745
+    assert (values["size-fixed"], values["allowed"]) == (15703, 22)
     assert (values["clock-promote"], values["clock-rollback"]) == pytest.approx((10, 10))
     assert values["tower-istio"] == 81
 
@@ -117,6 +118,7 @@ def test_other_parameters_move_the_right_things_the_right_way(tmp_path):
     assert other["size-fixed"] < book["size-fixed"] / 3
     assert other["clock-requests"] == 4 * book["clock-requests"]
     assert other["slowest-rate"] < book["slowest-rate"] / 6
+    assert book["budget-used"] and not other["budget-used"]  # 0.1 % of 0.1 %, and of 0.5 %
     assert other["tower-istio"] == 27
     assert other["bare-bystanders"] == pytest.approx(book["bare-bystanders"], abs=2)
 
