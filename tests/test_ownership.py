@@ -206,9 +206,7 @@ def test_availability_by_hand():
         YEAR_HOURS / (YEAR_HOURS + 11 * 10)
     )
     assert faults.of(SHOP) == {"shop": 11}
-    assert sorted(faults.of(APART).values()) == [3] * 6 + [
-        9
-    ]  # three teams and their links, the rest
+    assert sorted(faults.of(APART).values()) == [3, 3, 3, 3, 3, 3, 9]  # teams, lines, the rest
     assert faults.hurt(SHOP) == 1.0
     assert faults.hurt(APART) == pytest.approx(9 / (9 + 3 * 3 + 3 * 3))
     assert Faults(0, 0, 1, 0, 1).hurt(SHOP) == 0.0
