@@ -15,6 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+# The platform parts that every system needs, and what a mesh does of each.
+PARTS = {
+    "entrance and routing": "entrance and routing",
+    "certificates and keys": "certificates of all workloads",
+    "logs": "access logs of all calls",
+    "metrics and alerts": "counts and times of all calls",
+    "traces": "spans of all calls",
+    "releases": "canaries, by shares of traffic",
+    "limits and breakers": "time limits, retries, breakers",
+}
 YEAR_DAYS = 365.25
 MONTH_DAYS = YEAR_DAYS / 12
 

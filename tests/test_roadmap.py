@@ -178,9 +178,20 @@ def test_drift_by_stage_is_chapter_sevens(shop):
     assert 1 - roadmap.drift(4, "governed", terms) == pytest.approx(
         waves * roadmap.regime("governed", terms).all_keeping(4)
     )
-    apart, common = governance.platform_days(4, 6, 20.0, 10.0, 200.0)
+    apart, common = governance.platform_days(4, len(governance.PARTS), 20.0, 10.0, 200.0)
+    assert apart == 4 * 7 * 20
     assert shop.at("separated", "platform_days")[0] == apart
     assert shop.at("governed", "platform_days")[0] == common
+
+
+def test_proxies_take_as_long_as_chapter_sevens():
+    """Their processor time is a part of it, as it was measured, and is not charged on top."""
+    assert Terms().hop_ms == round(mesh.PROXIES["sidecar"].mean_ms, 2)
+    for cpu_ms, way_ms in ((0.0, 0.44), (0.4, 0.04), (2.0, 0.0)):
+        charged = Terms(cpu_ms=cpu_ms).mesh["proxy"]
+        assert charged == {"hop_ms": pytest.approx(way_ms), "cpu_ms": cpu_ms}
+    per_1000 = mesh.PROXIES["sidecar"].vcpu_per_1000_per_s  # is also ms of a processor for a call
+    assert Terms().cpu_ms == pytest.approx(per_1000)
 
 
 def test_price_and_capacity_are_those_of_the_earlier_chapters(shop):
