@@ -418,6 +418,15 @@ class Walk:
             return "same"
         return "gained" if (change > 0) == MEASURES[measure].more_is_better else "lost"
 
+    def blast_if_any(self, stage: str) -> tuple[float, float]:
+        """Mean share of the requests that an incident stops which stops any, in per cent.
+
+        With the half width of its 95 % interval; 0 where hardly any does.
+        """
+        stopping = [run[run > 0] for run in self.incidents[stage]]
+        means = [float(100 * run.mean()) for run in stopping if len(run)]
+        return mean_and_half_width(means) if len(means) > 1 else (0.0, 0.0)
+
     def table(self) -> pd.DataFrame:
         """Tidy: stage, measure, unit, of (simulation or formula), value, half_width."""
         rows = [

@@ -691,8 +691,9 @@ def contains(case: Case) -> Found:
     worst_cause = causes.iloc[causes.requests_stopped.argmax()]
     return (
         verdict,
-        f"An incident stops {words(before, '%')} of the requests before, {words(after, '%')} after "
-        "(rates assumed).",
+        f"An incident stops {words(before, '%')} of the requests before, {words(after, '%')} after; if "
+        f"it stops any, {words(case.walk.blast_if_any('asynchronous'), '%')} before and "
+        f"{words(case.walk.blast_if_any('separated'), '%')} after (rates assumed).",
         f"{worst_cause.cause} still stops {percent(worst_cause.requests_stopped)} of the requests. And "
         "what else is shared (changes, identity, the mesh's own plane) confines nothing.",
     )
@@ -827,7 +828,9 @@ def governed(case: Case) -> Found:
     return (
         verdict,
         f"The road reaches the stage {last}; an incident stops {words(case.walk.at(last, 'blast'), '%')} "
-        f"of the requests there and {words(case.walk.at('synchronous', 'blast'), '%')} at its start.",
+        f"of the requests there and {words(case.walk.at('synchronous', 'blast'), '%')} at its start; if it "
+        f"stops any, {words(case.walk.blast_if_any(last), '%')} and "
+        f"{words(case.walk.blast_if_any('synchronous'), '%')}.",
         f"`decouple road` says: go as far as {advice.stage}. {advice.reason}.",
     )
 

@@ -209,6 +209,15 @@ def test_owners_are_found_by_chapter_sevens_search(shop):
     assert roadmap.search(system, "separated", terms).minutes(system) == pytest.approx(expected)
 
 
+def test_incidents_that_stop_nothing_do_not_make_the_others_smaller(shop):
+    runs = [np.array([0.0, 0.0, 0.5, 1.0]), np.array([0.25, 0.0]), np.array([0.0])]
+    other = replace(shop, incidents={"separated": runs, "meshed": runs[1:], "governed": []})
+    assert other.blast_if_any("separated") == mean_and_half_width([75.0, 25.0])
+    assert other.blast_if_any("meshed") == other.blast_if_any("governed") == (0.0, 0.0)
+    for stage in STAGES:
+        assert shop.blast_if_any(stage)[0] >= shop.at(stage, "blast")[0] - 1e-9
+
+
 # What was gained and lost
 
 
