@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from models import parameters
 from models.checks import did_you_mean
-from models.processes import processes
+from models.processes import pool
 from models.system import System, bundled
 
 ROOT = Path(__file__).parent.parent
@@ -52,10 +52,10 @@ def execute(
     tasks = [delayed(_run)(file, out / file.name, given or {}) for file in [first, *others]]
     if others:
         tasks[:0] = [delayed(_compile)(outage) for outage in (True, False)]
-    pool = processes(jobs if others else 1)
+    workers = pool(jobs if others else 1, return_as="generator_unordered")
     failed = []
     with tqdm(total=1 + len(others), unit=" notebooks", disable=not progress, leave=False) as bar:
-        for problem in pool(tasks):
+        for problem in workers(tasks):
             bar.update(problem is not None)
             failed += [problem] if problem else []
     if failed:

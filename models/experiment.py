@@ -375,8 +375,10 @@ def _check_replications(replications):
 def _replications(system, numbers, requests, seed, metrics, jobs, progress, options, target=None):
     """A row a flow and metric, a column a replication."""
     # Not imported for a single run, which starts sooner.
-    from joblib import Parallel, delayed
+    from joblib import delayed
     from tqdm.auto import tqdm
+
+    from models.processes import pool
 
     plan = _plan(system)
     check_runs(requests, seed, numbers, metrics, jobs, options, target)
@@ -387,7 +389,7 @@ def _replications(system, numbers, requests, seed, metrics, jobs, progress, opti
 
     # The kernel lets go of the interpreter's lock, so threads share its machine code and memory.
     prefer = "processes" if options.get("engine") == "simpy" else "threads"
-    done = Parallel(n_jobs=jobs, prefer=prefer)(
+    done = pool(jobs, prefer=prefer)(
         delayed(one)(number) for number in tqdm(numbers, unit=" runs", disable=not progress)
     )
     values = pd.concat(done, axis=1, keys=list(numbers))

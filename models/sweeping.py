@@ -40,7 +40,7 @@ from models.experiment import (
     replication,
     unit_of,
 )
-from models.processes import processes
+from models.processes import pool
 from models.resuming import Kept, key_of, replacing
 
 PACKAGE = "decoupling-in-stages"
@@ -296,10 +296,10 @@ def _batch(system, requests, seed, options, made_by, runs: Runs) -> Found:
 @contextmanager
 def _processes(jobs):
     """Processes on this machine, still warm for a next sweep; they end by themselves when idle."""
-    pool = processes(jobs, batch_size=1, idle_worker_timeout=IDLE_S)
+    workers = pool(jobs, return_as="generator_unordered", batch_size=1, idle_worker_timeout=IDLE_S)
 
     def run(batches):
-        results = pool(delayed(_batch)(*batch) for batch in batches)
+        results = workers(delayed(_batch)(*batch) for batch in batches)
         try:
             for found in results:  # noqa: UP028 - `yield from` would close it with a warning
                 yield found

@@ -369,13 +369,21 @@ def test_an_interrupted_sweep_goes_on_where_it_was(kind, jobs, expected, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"out.parquet", "changed.parquet"}
 
 
-def test_threads_that_are_slow_to_end_are_waited_for():
+@pytest.mark.parametrize(
+    "job",
+    [
+        'models.sweep(shop, {"network.within_ms": [1, 2]}, 1, 100, jobs=2)',
+        'models.replicate(shop, 2, 100, engine="simpy", jobs=2)',
+    ],
+    ids=["sweep", "replicate"],
+)
+def test_threads_that_are_slow_to_end_are_waited_for(job):
     """Or loky says at the exit that a semaphore leaked which a thread was about to give back."""
     script = """
 import threading, time
+import models
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend import queues, resource_tracker
-from models import System, sweep
 
 feed, unregister = queues.Queue._feed, resource_tracker.unregister
 shut, giving_back = threading.Event(), threading.Event()
@@ -391,12 +399,14 @@ def slowly(*args):
     unregister(*args)
 
 queues.Queue._feed, resource_tracker.unregister = staticmethod(last_to_hold_it), slowly
-sweep(System.load("shop"), {"network.within_ms": [1, 2]}, 1, 100, jobs=2)
+shop = models.System.load("shop")
+JOB
 get_reusable_executor().shutdown(kill_workers=True)
 shut.set()
 giving_back.wait()
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    command = [sys.executable, "-c", script.replace("JOB", job)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
