@@ -515,6 +515,16 @@ def _kind(outage: Outage) -> str:
 # Years of it
 
 
+def reach_if_any(shares: Iterable[NDArray[np.float64]]) -> list[float]:
+    """How far an incident reaches that stops anything, on average, in per cent: a number a run.
+
+    `shares`: what each incident of a run stops. Runs without such an incident are left out; two zeros
+    where fewer than two runs are left.
+    """
+    means = [float(100 * run[run > 0].mean()) for run in shares if (run > 0).any()]
+    return means if len(means) > 1 else [0.0, 0.0]
+
+
 @dataclass(frozen=True)
 class Years:
     """What was down when. E intervals between two events, F flows, all times in hours.

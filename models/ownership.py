@@ -298,11 +298,10 @@ class Faults:
 
     def outages(self, system: System, hour_ms: float) -> list[dict[str, Any]]:
         """The same for the engine, with hours that last `hour_ms`: one drawn outage a part in use."""
-        teams = tenants(system)
-        used = {part: None for flow in system.flows for part in needs(system, flow, "completion")}
+        falls = self.of(system)
         found: list[dict[str, Any]] = []
-        for part in sorted(used, key=str):
-            per_year, hours = self.per_year(part, teams), self.part_hours(part)
+        for part in sorted(falls, key=str):
+            per_year, hours = falls[part], self.part_hours(part)
             if per_year and hours:
                 what: dict[str, Any] = (
                     {"name": f"{part} falls", "infrastructures": [part]}

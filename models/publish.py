@@ -111,9 +111,9 @@ def chart(
     """
     spec = chart.to_dict()
     tables = (
-        [_rows(data)]
+        [plain_rows(data)]
         if data is not None
-        else [_rows(pd.DataFrame(rows)) for rows in spec.get("datasets", {}).values() if rows]
+        else [plain_rows(pd.DataFrame(rows)) for rows in spec.get("datasets", {}).values() if rows]
     )
     if not tables:
         raise PublishError(f"chart {key!r} holds no data; hand the rows over with data=")
@@ -135,7 +135,7 @@ def drawing(key: str, system: Any, *, alt: str | None = None) -> None:
         "key": _checked(key),
         "alt": _alt(key, drawings.describe(system) if alt is None else alt),
         "svg": svg,
-        "tables": [_rows(drawings.steps(system))],
+        "tables": [plain_rows(drawings.steps(system))],
     }
     figure = f'<div class="drawing">{svg}</div>'
     _display(record, figure, record["alt"], vl_convert.svg_to_png(drawings.plain(svg), scale=2))
@@ -155,7 +155,7 @@ def milestones(key: str, found: Sequence[picture.Milestone], flow: str, *, alt: 
         "key": _checked(key),
         "alt": _alt(key, alt),
         "svg": svg,
-        "tables": [_rows(pd.DataFrame(rows, columns=["stage", "mean time", "measured"]))],
+        "tables": [plain_rows(pd.DataFrame(rows, columns=["stage", "mean time", "measured"]))],
     }
     png = vl_convert.svg_to_png(picture.row(parts, alt, ""), scale=2)
     _display(record, f'<div class="drawing road">{svg}</div>', record["alt"], png)
@@ -166,7 +166,7 @@ def table(key: str, frame: pd.DataFrame, digits: int = DIGITS) -> None:
     record: dict[str, Any] = {
         "kind": "table",
         "key": _checked(key),
-        "table": _rows(frame),
+        "table": plain_rows(frame),
         "digits": digits,
     }
     _display(record, table_html(record["table"], digits), frame.to_string(index=False))
@@ -317,7 +317,8 @@ def _drawn(spec: dict | None, svg: str) -> str:
     return hashlib.sha256(svg.encode()).hexdigest()[:16]
 
 
-def _rows(frame: pd.DataFrame) -> dict[str, list]:
+def plain_rows(frame: pd.DataFrame) -> dict[str, list]:
+    """A table's columns and rows as JSON takes them; what does not exist is None."""
     plain = [[_plain(item) for item in row] for row in frame.itertuples(index=False, name=None)]
     return {"columns": [str(column) for column in frame.columns], "rows": plain}
 

@@ -423,9 +423,7 @@ class Walk:
 
         With the half width of its 95 % interval; 0 where hardly any does.
         """
-        stopping = [run[run > 0] for run in self.incidents[stage]]
-        means = [float(100 * run.mean()) for run in stopping if len(run)]
-        return mean_and_half_width(means) if len(means) > 1 else (0.0, 0.0)
+        return mean_and_half_width(outages.reach_if_any(self.incidents[stage]))
 
     def table(self) -> pd.DataFrame:
         """Tidy: stage, measure, unit, of (simulation or formula), value, half_width."""

@@ -183,13 +183,12 @@ class Picture(published.Chart):
         system = System.load(folder / f"{name}.yml")
         svg = drawing.draw(system)
         page = PurePosixPath(self.env.docname).name
-        frame = drawing.steps(system)
         DRAWN.setdefault(page, {})["chart", name] = {
             publish.MIME: {
                 "kind": "chart",
                 "key": name,
                 "alt": drawing.describe(system),
-                "tables": [{"columns": list(frame), "rows": frame.astype(str).to_numpy().tolist()}],
+                "tables": [publish.plain_rows(drawing.steps(system))],
             },
             "text/html": f'<div class="drawing">{svg}</div>',
             "image/png": base64.b64encode(
