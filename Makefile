@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE  # many tests start processes, which would all compile the same
 
 .PHONY: help book test bench lint serve picture lock clean
 .DEFAULT_GOAL := help

@@ -292,16 +292,16 @@ def lost_in_a_fall(
 ) -> tuple[float, float]:
     """Mean messages that are lost, and requests that are refused, each time the broker falls.
 
-    Acknowledged and not yet copied are rate x replication time on average (Little's law). Who
-    waits for no acknowledgement also loses what is sent while the broker is down; who does is
-    refused then.
+    Being copied are rate x replication time on average (Little's law): lost if they have been
+    acknowledged before, else refused. Who waits for no acknowledgement also loses what is sent
+    while the broker is down; who does is refused then.
     """
     waiting = rate_per_s * replication_ms / 1000.0
     meanwhile = rate_per_s * down_s
     return {
         "none": (waiting + meanwhile, 0.0),
         "leader": (waiting, meanwhile),
-        "all": (0.0, meanwhile),
+        "all": (0.0, waiting + meanwhile),
     }[acks]
 
 
@@ -375,12 +375,16 @@ def measured_drain_s(path: pd.DataFrame, burst_ends_s: float, level: float) -> f
     return float(after.time_s.iloc[0] - burst_ends_s) if len(after) else inf
 
 
-def filled_after_s(rows: pd.DataFrame, from_ms: float, to_ms: float, buffer: int) -> float:
+def filled_after_s(
+    rows: pd.DataFrame, from_ms: float, to_ms: float, buffer: int, stored_ms: float
+) -> float:
     """Seconds from the fall of the broker until as many messages were buffered as there is room.
 
-    `rows`: the requests of a run whose producer is done once its message is in its buffer.
+    `rows`: the requests of a run whose producer is done once its message is in its buffer. It takes
+    `stored_ms` from there until the broker has it; what is on its way when the broker falls is sent
+    again, and keeps its place.
     """
-    buffered = np.sort(rows.replied_ms[rows.replied_ms.between(from_ms, to_ms)])
+    buffered = np.sort(rows.replied_ms[rows.replied_ms.between(from_ms - stored_ms, to_ms)])
     return (buffered[buffer - 1] - from_ms) / 1000.0 if len(buffered) >= buffer else inf
 
 

@@ -9,19 +9,18 @@ replications otherwise, both from Student's t.
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from models.checks import did_you_mean
-from models.engine.measures import Crowded
+from models.engine.measures import MOST_SEEN, Crowded, TooFine
 from models.engine.plan import NONE, UNLIMITED, Plan
 from models.engine.policies import FAILED, OK, REJECTED, UNFINISHED
 from models.engine.reference import Simulation
@@ -114,22 +113,27 @@ def simulate(
 
     `system` is a System or a Plan. With keep="summary" memory stays flat however long the run;
     quantiles then come from a histogram of 128 bins an octave (less than 0.8 % wide).
-    `series_ms` asks for time series with that step. Where more than `crowd` requests are under way
-    at once, no more arrive: an overload ends with an answer (`Run.crowded`), not without memory.
-    Without `intervals` the summary has none, which saves most of the time of a short run.
+    `series_ms` asks for time series with that step, of 5,000,000 rows at most. Where more than `crowd`
+    requests are under way at once, no more arrive: an overload ends with an answer (`Run.crowded`),
+    not without memory. Without `intervals` the summary has none, which saves most of the time of a
+    short run.
     """
     plan = _plan(system)
     _check(requests, seed, engine, keep, warmup, series_ms, crowd)
+    requests, seed, crowd = int(requests), int(seed), int(crowd)  # NumPy's would overflow
+    if warmup != "mser":
+        warmup = float(warmup)
+    if series_ms is not None:
+        series_ms = float(series_ms)
+    options = seed, engine, keep, warmup, progress, series_ms, crowd, intervals
     try:
-        return _simulate(
-            plan, requests, seed, engine, keep, warmup, progress, series_ms, crowd, intervals
-        )
-    except Crowded as error:
-        arrived = error.args[0]
-    run = _simulate(
-        plan, arrived, seed, engine, keep, warmup, progress, series_ms, crowd, intervals
-    )
-    return replace(run, crowded=True)
+        try:
+            return _simulate(plan, requests, *options)
+        except Crowded as error:
+            arrived = error.args[0]
+        return replace(_simulate(plan, arrived, *options), crowded=True)
+    except TooFine:
+        refuse("series_ms", series_ms, f"a longer step, for at most {MOST_SEEN:,} rows")
 
 
 def _simulate(plan, requests, seed, engine, keep, warmup, progress, series_ms, crowd, intervals):
@@ -250,9 +254,11 @@ def replicate(
     """Independent runs: flow, metric, mean, half_width (95 %), n (runs), unit, seed.
 
     With `target`, runs are added until every metric's half-width is at most `target` times its
-    mean, or `max_replications` are done. Replication i has the seed `seed + i * 2^32`.
+    mean, or `max_replications` are done, which is at least `replications`. Replication i has the
+    seed `seed + i * 2^32`.
     """
     _check_replications(replications)
+    check_limit(max_replications, replications, target)
     values = _replications(
         system, range(replications), requests, seed, metrics, jobs, progress, options, target
     )
@@ -260,9 +266,8 @@ def replicate(
         if precise(*interval(values), target).all():
             break
         done = len(values.columns)
-        more = _replications(
-            system, range(done, 2 * done), requests, seed, metrics, jobs, progress, options
-        )
+        numbers = range(done, min(2 * done, max_replications))
+        more = _replications(system, numbers, requests, seed, metrics, jobs, progress, options)
         values = pd.concat([values, more], axis=1)
     return _table(values, seed)
 
@@ -317,7 +322,7 @@ def check_runs(requests, seed, numbers, metrics, jobs, options, target=None) -> 
     _check(requests, seed, **options)
     if seed_of(seed, numbers[-1]) >= 2**63:
         refuse("seed", seed, f"one of which {len(numbers)} runs have room below 2^63")
-    if target is not None and not (isinstance(target, int | float) and 0 < target < math.inf):
+    if target is not None and not (is_real(target) and target > 0):
         refuse("target", target, "a relative half-width above 0, such as 0.01")
     if not is_whole(jobs, -(10**6), 10**6) or jobs == 0:
         refuse("jobs", jobs, "a number of processes, or -1 for as many as there are cores")
@@ -328,13 +333,27 @@ def check_runs(requests, seed, numbers, metrics, jobs, options, target=None) -> 
             raise ExperimentError(f"metrics: {name!r} is not known; {did_you_mean(name, METRICS)}")
 
 
-def refuse(name, value, expected):
+def check_limit(max_replications, replications, target) -> None:
+    """Refuse a limit on the replications that is below those with which a target is begun."""
+    least = 1 if target is None else replications
+    if not is_whole(max_replications, least):
+        begun = "" if target is None else ", the replications that a target begins with"
+        refuse("max_replications", max_replications, f"a whole number of at least {least}{begun}")
+
+
+def refuse(name, value, expected) -> NoReturn:
     raise ExperimentError(f"{name}: {value!r} was given; expected {expected}")
 
 
 def is_whole(value, low, high=2**63 - 1):
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     return whole and low <= value <= high
+
+
+def is_real(value):
+    """Whether it is a number from 0 on, Python's or NumPy's, that a calculation has room for."""
+    real = isinstance(value, int | float | np.integer | np.floating)
+    return real and not isinstance(value, bool) and 0 <= value <= 1e30
 
 
 def _plan(system):
@@ -357,13 +376,12 @@ def _check(
         refuse("engine", engine, "'compiled' or 'simpy'")
     if keep not in ("requests", "summary"):
         refuse("keep", keep, "'requests' or 'summary'")
-    if series_ms is not None and not (
-        isinstance(series_ms, int | float) and 0 < series_ms < math.inf
-    ):
+    if series_ms is not None and not (is_real(series_ms) and series_ms > 0):
         refuse("series_ms", series_ms, "a time in ms, above 0")
     if not is_whole(crowd, 1):
         refuse("crowd", crowd, "a whole number of at least 1")
-    if warmup != "mser" and not (isinstance(warmup, int | float) and 0 <= warmup < 1):
+    by_rule = isinstance(warmup, str) and warmup == "mser"
+    if not by_rule and not (is_real(warmup) and warmup < 1):
         refuse("warmup", warmup, "a share from 0 to below 1, or 'mser'")
 
 
@@ -627,23 +645,24 @@ def _summary_of_rows(plan, whole, times, skipped, batches, window):
     n = len(times)
     part = np.full(n, -1)
     part[skipped:] = np.arange(n - skipped) * batches // (n - skipped)
-    starts = np.append(
-        times[skipped + np.searchsorted(part[skipped:], range(batches)), 0], window[1]
-    )
+    starts = times[skipped + np.searchsorted(part[skipped:], range(batches)), 0]
+    ended_in = np.searchsorted(starts, times[:, 2], side="left") - 1  # a batch is (from, to]
+    ended_in[~(times[:, 2] <= window[1])] = -1
+    starts = np.append(starts, window[1])
 
     def measure(flow, batch):
         of_flow = np.full(n, True) if flow is None else whole[:, 0] == flow
         chosen = of_flow & (part >= 0 if batch is None else part == batch)
+        ended = of_flow & (ended_in >= 0 if batch is None else ended_in == batch)
         begin, end = window if batch is None else (starts[batch], starts[batch + 1])
         rows, stamps = whole[chosen], times[chosen]
         arrived, replied, completed = stamps.T
         reply, outcome = rows[:, 2], rows[:, 3]
-        ended = (times[:, 2] >= begin) & (times[:, 2] <= end) & of_flow & (whole[:, 3] == OK)
         count = max(len(rows), 1)
         windows = (completed - replied)[(outcome != REJECTED) & (outcome != UNFINISHED)]
         others = _others(
             windows.mean() if len(windows) else np.nan,
-            1000 * ended.sum() / (end - begin) if end > begin else np.nan,
+            1000 * (ended & (whole[:, 3] == OK)).sum() / (end - begin) if end > begin else np.nan,
             [(outcome == kind).sum() / count for kind in (OK, FAILED, REJECTED)],
             rows[:, 5].sum() / count,
         )

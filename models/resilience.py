@@ -159,7 +159,7 @@ class Policy(Part):
     patience: Distribution | None = None
     """How long the caller waits for one try, drawn anew for each."""
     passes_deadline: Flag = False
-    """Whether the callee learns until when the caller waits, and passes it on."""
+    """Whether the callee learns until when the caller waits; it passes on what it knows."""
     retry: Retry | None = None
     """How it tries again; null: it does not."""
     breaker: Breaker | None = None

@@ -86,7 +86,6 @@ def separated(
     to its team's infrastructure. A service without an owner is refused, also one that stays:
     from here on nobody is responsible for everything.
     """
-    _checked(system)
     if without := unowned(system):
         raise StageError(f"separated: {without[0]}; name the owner before separating")
     homes = _by_team(system, allow_calls) if by == "team" else _by_mapping(system, by)
@@ -152,7 +151,7 @@ def unowned(system: System) -> tuple[str, ...]:
     """The services that no team owns, one sentence each."""
     return tuple(
         f"services.{name}.team: nothing was found; expected the team that owns it"
-        for name, service in system.services.items()
+        for name, service in _checked(system).services.items()
         if service.team is None
     )
 

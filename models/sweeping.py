@@ -31,6 +31,7 @@ from models.checks import MAX_FAULTS, InvalidSystem, show
 from models.experiment import (
     METRICS,
     ExperimentError,
+    check_limit,
     check_runs,
     fingerprint,
     interval,
@@ -94,7 +95,8 @@ def sweep(
     """
     if not is_whole(replications, 1 if target is None else 2, 10**6):
         refuse("replications", replications, "a whole number of at least 1, or 2 with a target")
-    last = replications if target is None else max(replications, 2 * max_replications)
+    check_limit(max_replications, replications, target)
+    last = replications if target is None else max_replications
     check_runs(requests, seed, range(last), metrics, jobs, options, target)
     points = check(system, grid)
     rows = [(flow, metric) for flow in [*system.flows, "all"] for metric in METRICS]
@@ -128,7 +130,7 @@ def sweep(
             met = precise(mean, half_width, target)[:, chosen].all(axis=1)
             if (met | (counts >= max_replications)).all():
                 break
-            counts[~met & (counts < max_replications)] *= 2
+            counts[~met] = np.minimum(2 * counts[~met], max_replications)
     columns = {path: np.repeat(_column(points, path), len(rows)) for path in points[0]}
     flows, names = zip(*rows, strict=True)
     table = pd.DataFrame(columns | {"flow": flows * len(points), "metric": names * len(points)})

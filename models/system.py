@@ -10,6 +10,7 @@ Times are in milliseconds (`_ms`), rates per second (`_per_s`).
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,7 @@ from models.checks import (
     suggestions_left,
 )
 from models.distributions import NO_TIME, Distribution
+from models.engine import draws
 from models.messaging import Broker
 from models.reading import (
     MAX_NESTING,
@@ -311,6 +313,13 @@ class System(Part):
 
     # From outside, and back
 
+    def __init__(self, /, **data: Any):
+        with _in_sentences(data):
+            self.__pydantic_validator__.validate_python(data, self_instance=self)
+
+    # Without this `model_validate` would come by here too, and wrap what is said.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
     @classmethod
     def load(cls, name_or_path: str | Path) -> "System":
         """A bundled system by its name, or one from a YAML file. Raises InvalidSystem."""
@@ -319,15 +328,8 @@ class System(Part):
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> "System":
         """A system from a mapping. Raises InvalidSystem, one line a fault."""
-        if not isinstance(obj, cls):
-            check_size(obj)
-        before = suggestions_left.set(MOST_SUGGESTIONS)
-        try:
+        with _in_sentences(None if isinstance(obj, cls) else obj):
             return super().model_validate(obj, **options)
-        except ValidationError as error:
-            raise InvalidSystem(*sentences(error)) from None
-        finally:
-            suggestions_left.reset(before)
 
     def to_dict(self) -> dict:
         """What was said, without what goes without saying; `model_validate` takes it back."""
@@ -383,6 +385,10 @@ class System(Part):
             return self.network.loss
         return self._links[frozenset((here, there))].loss
 
+    def lost_ms(self, here: str, there: str) -> float:
+        """Mean time, in ms, that a segment loses one way as it has to be sent again."""
+        return draws.mean_retransmission_ms(self.loss(here, there))
+
     def policy_of(self, entry: Located) -> dict:
         """The parts of an edge's policy: its own, and the mesh's where it says nothing."""
         if entry.mode == "call" and self.mesh is not None:
@@ -414,8 +420,9 @@ class System(Part):
     def loads(self) -> dict[str, Load]:
         """What each service is offered while it is up, if nothing had to wait or be undone.
 
-        A worker is held for its own work and the round trips and times of the steps that it calls;
-        of parallel calls, for the one that takes longest on average. Failures end a sequence.
+        A worker is held for its own work and the round trips, lost segments and times of the steps
+        that it calls; of parallel calls, for the one that takes longest on average. Failures end a
+        sequence.
 
         What breaks off (`errors`) or fails is tried again as the policy of its edge says, with a
         budget at most as often as that brings in (an upper bound); messages are delivered again. Drawn outages take a share of
@@ -473,14 +480,16 @@ class System(Part):
         """How long a caller waits for a step that takes `took_ms`."""
         if entry.mode == "local":
             return took_ms
-        rtt_ms = self.round_trip(*self.crossings(entry)[0])[0]
+        ends = self.crossings(entry)[0]
+        rtt_ms = self.round_trip(*ends)[0]
+        trip_ms = rtt_ms + 2 * self.lost_ms(*ends)
         if entry.step.via is None:
-            return rtt_ms + took_ms + (self.mesh.call_ms(rtt_ms) if self.mesh else 0.0)
+            return trip_ms + took_ms + (self.mesh.call_ms(rtt_ms) if self.mesh else 0.0)
         broker = self.brokers[entry.step.via]
         if broker.acks == "none" or (broker.producers and not broker.producers.waits):
             return 0.0
         copies_ms = broker.replication.mean_ms if broker.acks == "all" else 0.0
-        return rtt_ms + broker.ack.mean_ms + copies_ms
+        return trip_ms + broker.ack.mean_ms + copies_ms
 
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but will not go well, one sentence each."""
@@ -522,7 +531,8 @@ class System(Part):
             elif broker.prefetch and rate and held < workers:
                 place = self.services[service].infrastructure
                 here = place if place in broker.mirrors else broker.infrastructure
-                trip_ms = self.round_trip(here, place)[0] + 1000 * held / rate
+                trip_ms = self.round_trip(here, place)[0] + self.lost_ms(here, place)
+                trip_ms += 1000 * held / rate
                 busy = rate * trip_ms / 1000 / (broker.prefetch * workers)
                 if busy >= 1:
                     yield (
@@ -718,6 +728,19 @@ class System(Part):
                     f"expected one; add {{ends: [{here}, {there}], rtt_ms: ...}}"
                 ),
             )
+
+
+@contextmanager
+def _in_sentences(data: Any) -> Iterator[None]:
+    """What is wrong with `data` is said as InvalidSystem."""
+    check_size(data)
+    before = suggestions_left.set(MOST_SUGGESTIONS)
+    try:
+        yield
+    except ValidationError as error:
+        raise InvalidSystem(*sentences(error)) from None
+    finally:
+        suggestions_left.reset(before)
 
 
 def _walk_steps(flow: str, root: Step) -> Iterator[Located]:

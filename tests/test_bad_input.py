@@ -173,6 +173,24 @@ def test_what_is_no_mapping_is_refused(value):
     assert SENTENCE.fullmatch(faults(value)[0])
 
 
+def test_a_system_made_of_its_parts_is_refused_in_the_same_sentences():
+    whole = small()
+    assert System(**whole) == System.model_validate(whole)
+    for data in (
+        {"name": "x"},
+        {"self": 1},
+        {},
+        whole | {"nam": 1},
+        changed(ROOT, {"service": "x"}),
+    ):
+        with pytest.raises(InvalidSystem) as error:
+            System(**data)
+        assert list(error.value.faults) == faults(data)
+        assert all(SENTENCE.fullmatch(line) for line in error.value.faults)
+    with pytest.raises(InvalidSystem, match="nest too deeply"):
+        System(**nested(50_000))
+
+
 def test_several_faults_are_all_said_but_not_without_end():
     data = small()
     data["flows"]["buy"]["root"]["then"] = [{"service": "nobody"}] * 50

@@ -140,7 +140,7 @@ def test_a_full_buffer_blocks_the_producer_until_the_broker_is_back(buffer):
     def one(seed):
         rows = broken(down, seed, broker={"producers": {"buffer": buffer}}).requests
         worst = (rows.replied_ms - rows.arrived_ms).max() / 1000
-        return broker.filled_after_s(rows, 10_000, 30_000, buffer), worst
+        return broker.filled_after_s(rows, 10_000, 30_000, buffer, 1.25), worst
 
     full_s = broker.full_after_s(200, buffer)
     (filled, worst), error = each_run(one)
@@ -151,7 +151,7 @@ def test_a_full_buffer_blocks_the_producer_until_the_broker_is_back(buffer):
 def test_a_buffer_that_holds_the_outage_blocks_nobody():
     down = {"brokers": ["events"], "from_ms": 10_000, "for_ms": 20_000}
     rows = broken(down, 1, broker={"producers": {"buffer": 5000}}).requests
-    assert broker.filled_after_s(rows, 10_000, 30_000, 5000) == math.inf
+    assert broker.filled_after_s(rows, 10_000, 30_000, 5000, 1.25) == math.inf
     assert (rows.replied_ms - rows.arrived_ms).max() < 100
     assert rows.completed_ms.notna().all()
 

@@ -101,13 +101,17 @@ tolls = st.builds(
 )
 
 
-windows = st.sets(st.integers(0, 60), min_size=2, max_size=6).map(
-    lambda edges: tuple(itertools.pairwise(map(float, sorted(edges))))[::2]
-)
+fives = st.integers(0, 3).map(lambda n: Draw(draws.DETERMINISTIC, 5.0 * n))  # for ties
+
+
+def windows(unit):
+    return st.sets(st.integers(0, 60 // unit), min_size=2, max_size=6).map(
+        lambda edges: tuple(itertools.pairwise(float(unit * edge) for edge in sorted(edges)))[::2]
+    )
 
 
 @st.composite
-def outages(draw, services, groups, parts):
+def outages(draw, services, groups, parts, times, unit):
     """Whole parts at given times or by turns, or one instance of some services or groups.
 
     `parts` is how many there are; the last ones are the groups.
@@ -130,9 +134,11 @@ def outages(draw, services, groups, parts):
                 )
             )
         ),
-        windows=() if by_turns else draw(windows),
-        up=Draw(draws.EXPONENTIAL, 10.0) if by_turns else None,
-        down=draw(distributions) if by_turns else None,
+        windows=() if by_turns else draw(windows(unit)),
+        up=draw(st.sampled_from([Draw(draws.EXPONENTIAL, 10.0), Draw(draws.DETERMINISTIC, 15.0)]))
+        if by_turns
+        else None,
+        down=draw(times) if by_turns else None,
         hangs=draw(st.booleans()),
         instances=instances,
         instance=draw(st.integers(0, instances - 1)) if partly else 0,
@@ -141,8 +147,10 @@ def outages(draw, services, groups, parts):
 
 
 @st.composite
-def plans(draw, may_fail=True, policed=False, fragile=False, brokered=False):
-    """Trees of calls and messages on shared services; ties are made likely on purpose."""
+def plans(draw, may_fail=True, policed=False, fragile=False, brokered=False, tied=False):
+    """Trees of calls and messages on shared services; `tied`: nearly all happens at the same times."""
+    times, unit = (fives, 5) if tied else (distributions, 1)
+    paths = st.just(NOTHING) | fives if tied else distributions
     services = draw(st.integers(1, 4))
     brokers = links = 2 if fragile else 0
     lanes = draw(st.integers(1, 3))
@@ -153,9 +161,9 @@ def plans(draw, may_fail=True, policed=False, fragile=False, brokered=False):
         mirrored = draw(st.booleans())
         return LogPlan(
             acks=draw(st.integers(0, 2)),
-            replication=draw(distributions),
-            mirror_network=draw(distributions) if mirrored else None,
-            lag=draw(distributions) if mirrored else NOTHING,
+            replication=draw(times),
+            mirror_network=draw(paths) if mirrored else None,
+            lag=draw(times) if mirrored else NOTHING,
             mirror_link=part(services + brokers, links) if mirrored else NONE,
             mirror_loss=draw(st.sampled_from([0.0, 0.2])),
             retention_ms=draw(st.sampled_from([math.inf, 2.0, 10.0])),
@@ -194,14 +202,14 @@ def plans(draw, may_fail=True, policed=False, fragile=False, brokered=False):
             service=service,
             stream=draws.stream(f"f{flow}", f"s{number}"),
             mode=mode,
-            work=draw(distributions),
+            work=draw(times),
             fails=draw(st.sampled_from([0.0, 0.0, 0.2])) if may_fail else 0.0,
-            undo=draw(st.none() | distributions) if may_fail else None,
+            undo=draw(st.none() | times) if may_fail else None,
             in_parallel=draw(st.booleans()),
             children=children,
-            network=NOTHING if mode in (LOCAL, ROOT) else draw(distributions),
-            ack=draw(distributions) if mode == MESSAGE else NOTHING,
-            delivery=draw(distributions) if mode == MESSAGE else NOTHING,
+            network=NOTHING if mode in (LOCAL, ROOT) else draw(paths),
+            ack=draw(times) if mode == MESSAGE else NOTHING,
+            delivery=draw(paths) if mode == MESSAGE else NOTHING,
             partitions=7 if group == 0 else 0,
             group=group,
             log=log() if mode == MESSAGE and brokered and draw(st.booleans()) else None,
@@ -219,16 +227,27 @@ def plans(draw, may_fail=True, policed=False, fragile=False, brokered=False):
     flows = []
     for flow in range(draw(st.integers(1, 2))):
         root = add(flow, NONE, 0, True)
-        kind = draw(st.sampled_from([RENEWAL, RENEWAL, TIMESTAMPS, PROFILE]))
+        kind = draw(
+            st.sampled_from([TIMESTAMPS if tied else RENEWAL, RENEWAL, TIMESTAMPS, PROFILE])
+        )
         flows.append(
             FlowPlan(
                 name=f"f{flow}",
                 stream=draws.stream(f"f{flow}"),
                 root=root,
                 arrivals=kind,
-                gap=Draw(draws.EXPONENTIAL, 2.0) if kind == PROFILE else draw(distributions),
-                size=draw(st.sampled_from([1, 1, 3])),
-                times_ms=tuple(sorted(draw(st.lists(st.integers(0, 40).map(float), min_size=1))))
+                gap=Draw(draws.EXPONENTIAL, 2.0) if kind == PROFILE else draw(times),
+                size=draw(st.sampled_from([1, 3] if tied else [1, 1, 3])),
+                times_ms=tuple(
+                    sorted(
+                        draw(
+                            st.lists(
+                                st.integers(0, 40 // unit).map(lambda n: float(unit * n)),
+                                min_size=1,
+                            )
+                        )
+                    )
+                )
                 if kind == TIMESTAMPS
                 else (),
                 starts_ms=(0.0, 20.0, 30.0) if kind == PROFILE else (),
@@ -239,8 +258,10 @@ def plans(draw, may_fail=True, policed=False, fragile=False, brokered=False):
     places = tuple(
         ServicePlan(
             f"v{i}",
-            draw(st.integers(0, 3)),
-            draw(st.sampled_from([NO_LIMIT, NO_LIMIT, 0, 2])) if may_fail else NO_LIMIT,
+            draw(st.integers(0, 4 if tied else 3)),
+            draw(st.sampled_from([NO_LIMIT, NO_LIMIT, 0, 3 if tied else 2]))
+            if may_fail
+            else NO_LIMIT,
             sheds_late=policed and draw(st.booleans()),
             patient_ms=draw(st.sampled_from([math.inf, 3.0])) if policed else math.inf,
             strict_ms=draw(st.sampled_from([math.inf, 0.5])) if policed else math.inf,
@@ -249,7 +270,7 @@ def plans(draw, may_fail=True, policed=False, fragile=False, brokered=False):
     )
     steps = tuple(built[i] for i in range(len(built)))
     parts = services + brokers + links + len(groups)
-    down = st.lists(outages(services, len(groups), parts), max_size=3).map(tuple)
+    down = st.lists(outages(services, len(groups), parts, times, unit), max_size=3).map(tuple)
     fallen = draw(down) if fragile else ()
     return Plan(
         "random", places, tuple(flows), steps, groups, tuple(outboxes), brokers, links, fallen
@@ -268,7 +289,8 @@ def times_of(measures):
     | plans(policed=True)
     | plans(fragile=True)
     | plans(brokered=True)
-    | plans(policed=True, fragile=True, brokered=True),
+    | plans(policed=True, fragile=True, brokered=True)
+    | plans(policed=True, fragile=True, brokered=True, tied=True),
     requests=st.sampled_from([60, 2 * compiled.AHEAD + 40]),  # fewer and more than drawn ahead
     pause_after=st.sampled_from([20, compiled.PAUSE_AFTER]),
     seed=st.integers(0, 2**63 - 1),

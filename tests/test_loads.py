@@ -4,10 +4,13 @@ All workers are so many that nothing waits, unless a test says so: then what is 
 run shows, within the noise of the run.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from models import System, presets, simulate, theory
+from models.engine import draws
 
 MANY = 10_000
 
@@ -159,6 +162,84 @@ def test_a_mesh_counts_as_if_each_call_said_it():
     with_mesh = system(root, {"a": {}, "b": {}}, mesh={"preset": "istio"})
     assert presets.PRESETS["istio"].policy.retry.attempts == 3
     assert with_mesh.loads()["b"].handled_per_s == pytest.approx(100 * theory.mean_attempts(0.2, 3))
+
+
+# Lost segments
+
+
+LOST_MS = 200 * 0.2 / (1 - 2 * 0.2)  # of a segment, at most ten times in a row: 66.7 ms less 0.01 %
+
+
+def test_mean_time_lost_is_that_of_what_is_drawn():
+    for loss in (0.0, 0.001, 0.2, 0.5):
+        one = system(step("a", 1), {"a": {}}, network={"loss": loss})
+        ends = [0.0, *(loss**row for row in range(10, 0, -1))]  # between them the time is the same
+        drawn = sum(
+            (high - low) * draws.retransmission_ms(loss, (low + high) / 2)
+            for low, high in pairwise(ends)
+        )
+        assert one.lost_ms("here", "here") == pytest.approx(drawn, rel=1e-12)
+    assert system(step("a", 1), {"a": {}}, network={"loss": 0.2}).lost_ms(
+        "here", "here"
+    ) == pytest.approx(LOST_MS, rel=2e-4)
+
+
+def test_callers_wait_for_segments_that_are_lost_there_and_back():
+    root = step("a", 4, step("b", 10, step("c", 3)), step("d", 5))
+    lossy = system(root, {name: {} for name in "abcd"}, network={"within_ms": 2, "loss": 0.2})
+    held = {"a": 4 + (10 + 3 + 5) + 3 * (2 + 2 * LOST_MS), "b": 10 + 3 + 2 + 2 * LOST_MS}
+    for name, held_ms in held.items():
+        assert lossy.loads()[name].held == pytest.approx(100 * held_ms / 1000, rel=2e-4)
+    assert lossy.loads()["c"].held == pytest.approx(0.3)
+    agrees(lossy)
+
+
+@pytest.mark.parametrize(("broker", "waits"), [
+    ({}, True), ({"producers": {"waits": True}}, True),
+    ({"producers": {}}, False), ({"acks": "none"}, False),
+])  # fmt: skip
+def test_producers_wait_for_segments_that_are_lost_if_they_wait_at_all(broker, waits):
+    far = {"infrastructures": {"here": {}, "there": {}}, "network": {"within_ms": 0, "between": [
+        {"ends": ["here", "there"], "rtt_ms": 6, "loss": 0.2}]}}  # fmt: skip
+    root = step("a", 4, step("b", 10, via="log"))
+    brokers = {"log": {"infrastructure": "there", "ack": {"mean_ms": 3}, **broker}}
+    lossy = system(root, {"a": {}, "b": {}}, brokers=brokers, **far)
+    held_ms = 4 + (6 + 2 * LOST_MS + 3 if waits else 0)
+    assert lossy.loads()["a"].held == pytest.approx(100 * held_ms / 1000, rel=2e-4)
+    assert lossy.loads()["b"].held == pytest.approx(1.0)  # a message on its way holds nobody
+    if broker.get("producers") != {"waits": True}:  # whose buffer lets nobody overtake
+        agrees(lossy)
+
+
+def test_an_overload_by_lost_segments_is_announced():
+    """10 workers at 100/s: 16 ms each are 16 % of their time, and 149 ms are too many."""
+    root = step("a", 4, step("b", 10))
+    dry = system(root, {"a": {"workers": 10}, "b": {}})
+    wet = dry.with_("network.loss", 0.2)
+    assert not dry.warnings()
+    (sentence,) = wet.warnings()
+    assert "services.a.workers: 10 workers would be held 149 % of the time" in sentence
+    waited = [
+        simulate(one, 20_000, 1).services.set_index("service").mean_wait_ms["a"]
+        for one in (dry, wet, wet.with_("services.a.workers", 30))
+    ]
+    assert waited[0] < 1 and waited[1] > 10_000 and waited[2] < 10
+
+
+def test_a_prefetch_that_lost_segments_keep_in_hand_is_warned_about():
+    """One in hand, 20/s: 10 ms each, or 77 ms with what is lost on the way to the consumer."""
+    handed = {"log": {"infrastructure": "here", "prefetch": 1}}
+    root = step("a", 1, step("b", 8, via="log"))
+    dry = system(root, {"a": {}, "b": {"workers": 1}}, 20.0, brokers=handed)
+    wet = dry.with_("network.loss", 0.2)
+    assert not dry.warnings()
+    (sentence,) = wet.warnings()
+    assert "brokers.log.prefetch: 1 was found; expected at least 2" in sentence
+    queues = [
+        simulate(one, 5_000, 1, series_ms=1000).service_series.query("service == 'b'").backlog
+        for one in (dry, wet)
+    ]
+    assert queues[0].max() < 20 and queues[1].max() > 1000
 
 
 # Outages

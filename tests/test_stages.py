@@ -137,6 +137,12 @@ def test_what_is_no_system_is_refused(stage):
         stage("shop")
 
 
+def test_who_owns_what_is_no_system_is_refused_too():
+    for nothing in ("shop", None, {"services": {}}):
+        with pytest.raises(StageError, match="expected a System; load it with System.load"):
+            stages.unowned(nothing)
+
+
 def test_a_call_needs_not_know_that_it_came_before():
     social = System.load("social-network")
     (path,) = [entry.path for entry in social.steps() if entry.mode == "message"]

@@ -20,7 +20,7 @@ import numpy as np
 from numba.extending import overload, register_jitable
 
 from models.engine import draws, policies
-from models.engine.measures import Crowded
+from models.engine.measures import MOST_SEEN, Crowded, TooFine
 from models.engine.messages import HANDS_OVER
 from models.engine.plan import (
     ACKS,
@@ -124,8 +124,8 @@ CALL, TRY, TRIED, AGAIN, ATTEMPT_ENDED, TIME_UP, EXPIRED = range(31, 38)
 UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(38, 45)
 # States that only the special ways of a message need.
 HEARD, COPIED, TOSS, TOSSED, POST, PLACED, LINGER, LINGERED, SEND, SENT, SENT_COPIED = range(45, 56)
-BROUGHT, BROUGHT_HELD, SENT_BACK, CONFIRMED, STORED, LOGGED, MIRROR, MIRRORED = range(56, 64)
-IN_LOG, ROOMY, GIVE_BACK, GIVEN_BACK = range(64, 68)
+TOSS_STORED, BROUGHT, BROUGHT_HELD, SEND_BACK, SENT_BACK, CONFIRMED = range(56, 62)
+STORED, LOGGED, MIRROR, MIRRORED, IN_LOG, ROOMY, GIVE_BACK, GIVEN_BACK = range(62, 70)
 
 # Whom a frame answers to.
 ANSWER, MESSAGE_STEP, UNDOING, FIRST_TIME, POSTED, SEQUENCE, BRANCH, ATTEMPT, VISIT = range(9)
@@ -169,7 +169,7 @@ POLICY = _row("passes", "attempts retry_on backoff window minimum trials bulkhea
               "share open_ms"
               )  # fmt: skip
 EVENT = _row("", "time key", "")  # the bits of its time; its number and its frame
-EDGE = _row("", "in_flight retries state begun succeeded seen failures",
+EDGE = _row("", "in_flight retries state turn begun succeeded seen failures",
             "tokens earned_ms requests accepts faded_ms opened_ms")  # fmt: skip
 DRAW = _row("", "kind stream purpose ahead", "p0 p1 p2 share")  # how often it says yes, or is lost
 RESOURCE = _row(
@@ -384,6 +384,16 @@ def grant(resources, resource, frames):
 
 
 @part_of_kernel
+def is_last(now, urgent_head, urgent_tail, soon_head, soon_tail, heap, heap_size):
+    """Whether nothing else happens at this instant."""
+    return (
+        urgent_head == urgent_tail
+        and soon_head == soon_tail
+        and (heap_size == 0 or heap[0].time > bits_of(now))
+    )
+
+
+@part_of_kernel
 def line_up(queues, queue, frames, frame):
     """Stand at the end of a queue: for a resource, for a part that is down, or in an outbox."""
     frames[frame].next = NOBODY
@@ -574,8 +584,6 @@ def next_with_room(groups, group, in_hand):
 def comes_too_late(service, now, asked, deadline):
     """Load shedding at the head of the queue, see the reference."""
     standing = now - service.empty_ms > service.patient_ms
-    if service.calls == 0:
-        service.empty_ms = now
     if service.sheds_late and now >= deadline:
         return True
     return now - asked > (service.strict_ms if standing else service.patient_ms)
@@ -834,14 +842,17 @@ def kernel(
                 else:
                     frames[frame].asked = now
                     if steps[step].mode != MESSAGE:
+                        if mishaps is not None and not steps[step].plain:
+                            if resources[service].calls == 0:
+                                resources[service].empty_ms = now
                         resources[service].calls += 1
                     if (
                         resources[service].users < resources[service].capacity
                         and resources[service].head == NOBODY
-                        and urgent_head == urgent_tail
-                        and soon_head == soon_tail
-                        and (heap_size == 0 or heap[0].time > bits_of(now))
-                    ):  # nothing else happens at this instant: go on at once
+                        and is_last(now, urgent_head, urgent_tail, soon_head, soon_tail,
+                                    heap, heap_size)
+                    ):  # fmt: skip
+                        # go on at once
                         resources[service].users += 1
                         if mishaps is not None:
                             frames[frame].next = frame
@@ -909,7 +920,9 @@ def kernel(
                         state = STEP_DONE
                     if state == STEP_DONE:
                         resources[service].users -= 1
-                        if resources[service].head != NOBODY:
+                        if resources[service].head != NOBODY or not is_last(
+                            now, urgent_head, urgent_tail, soon_head, soon_tail, heap, heap_size
+                        ):
                             soon[soon_tail & mask] = RELEASE + service
                             soon_tail += 1
 
@@ -1045,7 +1058,9 @@ def kernel(
                     )
                     if not resources[service].unlimited:
                         resources[service].users -= 1
-                        if resources[service].head != NOBODY:  # else nobody to give the place to
+                        if resources[service].head != NOBODY or not is_last(
+                            now, urgent_head, urgent_tail, soon_head, soon_tail, heap, heap_size
+                        ):  # else nobody to give the place to
                             soon[soon_tail & mask] = RELEASE + service
                             soon_tail += 1
                 if requests[request].position >= warmup:
@@ -1203,6 +1218,14 @@ def kernel(
                 continue
 
             elif state == PUBLISHED:
+                if mishaps is not None and steps[step].broker != NOBODY:
+                    part = steps[step].broker
+                    frames[frame].pending = parts[part].falls
+                    if parts[part].down > 0:
+                        by_step[step].lost += requests[request].position >= warmup
+                        frames[frame].pending = part
+                        state = UNREACHED
+                        continue
                 drawn = DRAWS * step + D_ACK
                 state = ACKNOWLEDGED
                 if mishaps is not None and steps[step].log != NOBODY:
@@ -1210,6 +1233,13 @@ def kernel(
                         state = COPIED
 
             elif state == ACKNOWLEDGED:
+                if mishaps is not None and steps[step].broker != NOBODY:
+                    part = steps[step].broker
+                    if parts[part].falls != frames[frame].pending:
+                        by_step[step].lost += requests[request].position >= warmup
+                        frames[frame].pending = part
+                        state = UNREACHED
+                        continue
                 frames_free -= 1
                 message = free_frames[u4(frames_free)]
                 frames[message].state = DELIVER
@@ -1229,6 +1259,12 @@ def kernel(
                 frames[frame].result = OK
                 wait = frames[frame].half
                 if mishaps is not None and not steps[step].plain:
+                    part = steps[step].link
+                    if part != NOBODY and parts[part].down > 0:
+                        by_step[step].lost += requests[request].position >= warmup
+                        frames[frame].pending = part
+                        state = UNREACHED
+                        continue
                     way = D_LOSS_BACK
                 state = ANSWERED
 
@@ -1358,12 +1394,22 @@ def kernel(
 
                 elif state == TOSSED:
                     part = steps[step].broker
-                    if part != NOBODY and parts[part].down > 0:
+                    if part != NOBODY:
+                        if parts[part].down > 0:
+                            vanish(by_step, frames, requests, frame, warmup)
+                            state = STEP_DONE
+                            continue
+                        frames[frame].pending = parts[part].falls
+                    drawn = DRAWS * step + D_ACK
+                    state = TOSS_STORED
+
+                elif state == TOSS_STORED:
+                    part = steps[step].broker
+                    state = DELIVER
+                    if part != NOBODY and parts[part].falls != frames[frame].pending:
                         vanish(by_step, frames, requests, frame, warmup)
                         state = STEP_DONE
-                        continue
-                    drawn = DRAWS * step + D_ACK
-                    state = DELIVER
+                    continue
 
                 # The producer's buffer
 
@@ -1428,6 +1474,12 @@ def kernel(
                     state = SENT
 
                 elif state == SENT:
+                    part = steps[step].broker
+                    if part != NOBODY:
+                        if parts[part].down > 0:
+                            state = SEND
+                            continue
+                        frames[frame].pending = parts[part].falls
                     drawn = DRAWS * step + D_ACK
                     state = SENT_COPIED if logs[steps[step].log].acks == ALL_ACKS else BROUGHT
 
@@ -1437,6 +1489,14 @@ def kernel(
 
                 elif state == BROUGHT or state == BROUGHT_HELD:
                     brings = len(in_hand) + logs[steps[step].log].outbox
+                    part = steps[step].broker
+                    if (
+                        state == BROUGHT
+                        and part != NOBODY
+                        and (parts[part].falls != frames[frame].pending)
+                    ):
+                        state = SEND
+                        continue
                     if ways[brings].first != frame:
                         frames[frame].state = BROUGHT_HELD
                         break
@@ -1462,6 +1522,15 @@ def kernel(
                         urgent[urgent_tail & mask] = message
                         urgent_tail += 1
                         posted = frames[posted].next
+                    state = SEND_BACK
+                    continue
+
+                elif state == SEND_BACK:
+                    part = steps[step].link
+                    if part != NOBODY and parts[part].down > 0:
+                        frames[frame].state = SEND_BACK
+                        line_up(parts, part, frames, frame)
+                        break
                     wait = frames[frame].half
                     way = D_LOSS_BACK
                     state = SENT_BACK
@@ -1602,9 +1671,10 @@ def kernel(
                         elif state == FALL:
                             parts[part].down += 1
                             parts[part].falls += 1
-                            parts[part].hangs = outage.hangs
+                            parts[part].hangs += outage.hangs
                         else:
                             parts[part].down -= 1
+                            parts[part].hangs -= outage.hangs
                         if part < services and not resources[part].unlimited:
                             left = max(
                                 np.int64(parts[part].workers) - np.int64(parts[part].taken), 0
@@ -1637,7 +1707,7 @@ def kernel(
                                     urgent[urgent_tail & mask] = KILL + victim
                                     urgent_tail += 1
                                 victim = exposed[victim].after
-                        if state == RISE and parts[part].down == 0:
+                        if state == RISE:
                             waiting = parts[part].head
                             parts[part].head = NOBODY
                             parts[part].length = 0
@@ -1662,7 +1732,7 @@ def kernel(
                     if frames[inner].state == TRIED or frames[inner].state == TRY:
                         number = steps[frames[inner].step].policy
                         policies.hangs_up(edges[number], policy_rows[number], frames[inner].tries,
-                                          frames[inner].state == TRIED)  # fmt: skip
+                                          frames[inner].state == TRIED, frames[inner].pending)  # fmt: skip
                     if frames[inner].state == TRIED:
                         frames[inner].state = GONE_TRYING
                         trial = frames[inner].trial
@@ -1683,7 +1753,9 @@ def kernel(
                             resources[service].calls -= 1
                         if frames[frame].next == frame:  # it has a worker
                             resources[service].users -= 1
-                            if resources[service].head != NOBODY:
+                            if resources[service].head != NOBODY or not is_last(
+                                now, urgent_head, urgent_tail, soon_head, soon_tail, heap, heap_size
+                            ):
                                 soon[soon_tail & mask] = RELEASE + service
                                 soon_tail += 1
                         else:
@@ -1760,7 +1832,7 @@ def kernel(
                         frames[trial].parent = frame
                         frames[trial].attempt = tried
                         frames[trial].scope = trial
-                        frames[trial].deadline = ends if policy.passes else np.inf
+                        frames[trial].deadline = ends if policy.passes else deadline
                         frames[trial].done = 0
                         frames[trial].needed = 2  # by its caller, and by the news of its end
                         frames[trial].lapsed = 0
@@ -1785,6 +1857,7 @@ def kernel(
                                 soon[soon_tail & mask] = timer
                                 soon_tail += 1
                         frames[frame].trial = trial
+                        frames[frame].pending = edges[number].turn
                         frames[frame].state = TRIED
                         if urgent_head == urgent_tail:
                             frame = trial
@@ -1828,7 +1901,8 @@ def kernel(
                         free_frames[u4(frames_free)] = trial
                         frames_free += 1
                     policies.answered(edges[number], policy_rows[number], rings,
-                                      policy_rows[number].ring, result, now)  # fmt: skip
+                                      policy_rows[number].ring, result, now,
+                                      frames[frame].pending)  # fmt: skip
                     state = AGAIN
 
                 if state == AGAIN:
@@ -2046,8 +2120,12 @@ def kernel(
                 else:
                     flow = requests[request].flow
                     outcome = requests[request].outcome
-                    if batch >= 0 and now <= window_to and outcome == OK:
-                        sums[batch, flow, A_THROUGHPUT] += 1
+                    if now <= window_to and outcome == OK:
+                        part = batch  # or one before, if this one begins just now
+                        while part >= 0 and batch_from[part] == now:
+                            part -= 1
+                        if part >= 0:
+                            sums[part, flow, A_THROUGHPUT] += 1
                     if position >= warmup:
                         part = (position - warmup) * batches // (limit - warmup)
                         response = requests[request].replied - requests[request].arrived
@@ -2414,8 +2492,9 @@ def run(
 ) -> Outcome:
     """Run a plan to its end; `progress(arrived)` is called now and then.
 
-    Raises Crowded where more than `crowd` requests are under way at once, and MemoryError where
-    more than 2^26 steps are.
+    Raises Crowded where more than `crowd` requests are under way at once, TooFine where the time
+    series would have more than MOST_SEEN rows, and MemoryError where more than 2^26 steps are under
+    way.
     """
     static, drawn_ahead = tables(plan)
     flows, steps = static[0], static[4]
@@ -2457,10 +2536,11 @@ def run(
         np.zeros(len(plan.services), SERVICE_RECORD),
         np.zeros(len(steps), STEP_RECORD),
     ]
-    looks = 1024 if series_ms else 0
+    places = len(plan.services) + plan.lanes + len(plan.groups)
+    looks = min(1024, MOST_SEEN // places) if series_ms else 0
     series: list[Any] = [
         float(series_ms or np.inf),
-        np.zeros((looks, len(plan.services) + plan.lanes + len(plan.groups), 2), np.int64),
+        np.zeros((looks, places, 2), np.int64),
         np.zeros((looks, len(flows), 3), np.int64),
         np.zeros((len(flows), 3), np.int64),
     ]
@@ -2480,7 +2560,13 @@ def run(
             pools = _grown(pools, registers, capacity, bool(plan.outages))
             capacity *= 2
         if status == SERIES_FULL:
-            series[1:3] = [np.concatenate([part, np.zeros_like(part)]) for part in series[1:3]]
+            looks = len(series[1])
+            more = min(looks, MOST_SEEN // places - looks)
+            if more == 0:
+                raise TooFine
+            series[1:3] = [
+                np.concatenate([part, np.zeros_like(part[:more])]) for part in series[1:3]
+            ]
         if progress is not None:
             progress(int(registers[G_ARRIVED]))
     outputs[5][batches] = clock[2]

@@ -272,6 +272,11 @@ def retransmission_ms(loss, uniform):
     return total
 
 
+def mean_retransmission_ms(loss):
+    """The mean of that: each of the ten time-outs, and how likely it comes to it."""
+    return math.fsum(200.0 * 2.0**row * loss ** (row + 1) for row in range(10))
+
+
 def profile_gap(now, amount, starts, factors, period):
     """Time from `now` until a piecewise constant rate has let `amount` of mean time pass.
 

@@ -6,6 +6,12 @@ from math import inf, nan
 from models.engine.plan import LOCAL
 from models.engine.policies import BROKEN, OK, REJECTED, TIMED_OUT, UNFINISHED
 
+MOST_SEEN = 5_000_000  # rows of a run's time series: a place at a time
+
+
+class TooFine(Exception):
+    """The time series would have more rows than a run may have."""
+
 
 class Crowded(Exception):
     """More requests are under way than a run may have; the argument is how many had arrived."""
@@ -93,9 +99,11 @@ class Measures:
 
         `arriving()` tells whether there are requests to come: when all is done nobody looks.
         """
-        number = 1
+        number, most = 1, MOST_SEEN // len(places)
         while (next_ms := self.env.peek()) < inf:
             while number * self.series_ms <= next_ms and (self.under_way or arriving()):
+                if len(self.series) == most:
+                    raise TooFine
                 busy = [0 if place is None else place.count for place in places]
                 waiting = [0 if place is None else len(place.put_queue) for place in places]
                 for place, part in enumerate(services):  # who waits for it to be up again

@@ -41,17 +41,26 @@ class Messages:
             if self.is_down(part):
                 return (yield from self.refused(step, job, self.parts[part]))
         yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_THERE)
-        yield from self.store(step, job)
+        if not (yield from self.is_stored(step, job)):
+            return (yield from self.refused(step, job, self.parts[step.broker]))
         self.start(job.request, self.deliver(step, job.sent()))
+        if self.is_down(step.link):
+            return (yield from self.refused(step, job, self.parts[step.link]))
         yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_BACK)
         return OK
 
-    def store(self, step, job):
-        """The broker's time until it acknowledges: its own copy, and all others if it is to wait."""
-        log = step.log or HANDS_OVER
+    def is_stored(self, step, job):
+        """The broker's time until it acknowledges: its own copy, and all others if it is to wait.
+
+        It does not if it is down, or falls meanwhile.
+        """
+        log, falls = step.log or HANDS_OVER, self.falls(step.broker)
+        if self.is_down(step.broker):
+            return False
         yield from self.pause(self.draw(step.ack, step, job, draws.ACK))
         if log.acks == ACKS["all"]:
             yield from self.pause(self.draw(log.replication, step, job, draws.REPLICATION))
+        return self.falls(step.broker) == falls
 
     def toss(self, step, job):
         """Send and forget: if the link or the broker is down, nobody will ever know."""
@@ -60,11 +69,10 @@ class Messages:
             self.vanish(step, job)
             return
         yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_THERE)
-        if self.is_down(step.broker):
+        if (yield from self.is_stored(step, job)):
+            yield from self.deliver(step, job)
+        else:
             self.vanish(step, job)
-            return
-        yield from self.store(step, job)
-        yield from self.deliver(step, job)
 
     # The producer's buffer
 
@@ -102,17 +110,19 @@ class Messages:
         for step, job, _ in batch:
             self.start(job.request, self.deliver(step, job))
         step, job, _ = batch[0]
+        yield from self.until_all_up(step.link)
         yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_BACK)
         for _, _, acknowledged in batch:
             acknowledged.succeed()
 
     def bring(self, step, job):
-        """Half a round trip to the broker, as soon as it can be reached, and its time to store."""
+        """Half a round trip to the broker, as soon as it can be reached, until it has stored it."""
         half_ms = self.draw(step.network, step, job, draws.NETWORK) / 2
-        yield from self.until_all_up(step.link, step.broker)
-        yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_THERE)
-        yield from self.store(step, job)
-        return half_ms
+        while True:
+            yield from self.until_all_up(step.link, step.broker)
+            yield from self.cross(half_ms, step.loss, step, job, draws.LOSS_THERE)
+            if (yield from self.is_stored(step, job)):
+                return half_ms
 
     # The log and its consumers
 
@@ -256,7 +266,7 @@ class Messages:
     def until_all_up(self, *numbers):
         parts = [self.parts[number] for number in numbers if number != NONE]
         while down := [part for part in parts if part.down]:
-            yield from self.until_up(down[0])
+            yield self.up_again(down[0])
 
 
 @dataclass

@@ -48,7 +48,7 @@ class Outages:
         else:
             part.down += 1
             part.falls += 1
-            part.hangs = outage.hangs
+            part.hangs += outage.hangs
         self.resize(number)
         if not outage.drains:
             for process, index in part.inside.items():
@@ -61,11 +61,11 @@ class Outages:
             self.take(number, outage, -1)
         else:
             part.down -= 1
+            part.hangs -= outage.hangs
         self.resize(number)
-        if not part.down:
-            waiting, part.waiting = part.waiting, []
-            for event in waiting:
-                event.succeed()
+        waiting, part.waiting = part.waiting, []
+        for event in waiting:  # whoever waits looks again
+            event.succeed()
 
     def take(self, number, outage, times):
         """One instance leaves (1) or is back (-1): its workers, or the consumers that it is."""
@@ -118,7 +118,7 @@ class Outages:
         return UNAVAILABLE
 
     def hang(self, part):
-        """Hear nothing from what is down, as long as its outage is one that gives no error."""
+        """Hear nothing from what is down, as long as one of its outages gives no error."""
         while part.hangs and part.down:
             yield self.up_again(part)
 
@@ -147,6 +147,6 @@ class Part:
     down: int = 0
     falls: int = 0
     taken: int = 0
-    hangs: bool = False
+    hangs: int = 0  # how many of the outages that it is down for give no error
     inside: dict = field(default_factory=dict)
     waiting: list = field(default_factory=list)

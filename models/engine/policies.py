@@ -48,6 +48,7 @@ class Edge:
     accepts: float = 0.0
     faded_ms: float = 0.0
     state: int = CLOSED
+    turn: int = 0  # how often its state has changed
     opened_ms: float = 0.0
     begun: int = 0
     succeeded: int = 0
@@ -67,6 +68,7 @@ def lets_through(edge, policy, now_ms, uniform):
     if policy.window > 0:
         if edge.state == OPEN and now_ms - edge.opened_ms >= policy.open_ms:
             edge.state = HALF_OPEN
+            edge.turn += 1
             edge.begun = 0
             edge.succeeded = 0
         if edge.state == OPEN or (edge.state == HALF_OPEN and edge.begun >= policy.trials):
@@ -86,18 +88,23 @@ def lets_through(edge, policy, now_ms, uniform):
     return True
 
 
-def answered(edge, policy, ring, first, result, now_ms):
-    """Take note of a result; `ring` has the breaker's window from place `first` on."""
+def answered(edge, policy, ring, first, result, now_ms, turn):
+    """Take note of a result; `ring` has the breaker's window from place `first` on.
+
+    The breaker counts it if its state is that in which the try began: if it has not changed since
+    its `turn` then.
+    """
     edge.in_flight -= 1
     broke = result > FAILED  # a business failure is an answer
     if policy.throttle > 0.0 and not broke:
         edge.accepts += 1.0
-    if policy.window == 0 or edge.state == OPEN:
+    if policy.window == 0 or edge.turn != turn:
         return
     if edge.state == HALF_OPEN:
         edge.succeeded += not broke
         if broke or edge.succeeded >= policy.trials:
             edge.state = OPEN if broke else CLOSED
+            edge.turn += 1
             edge.opened_ms = now_ms
             edge.seen = 0
             edge.failures = 0
@@ -111,17 +118,21 @@ def answered(edge, policy, ring, first, result, now_ms):
     counted = min(edge.seen, policy.window)
     if counted >= policy.minimum and edge.failures >= policy.share * counted:
         edge.state = OPEN
+        edge.turn += 1
         edge.opened_ms = now_ms
         edge.seen = 0
         edge.failures = 0
 
 
-def hangs_up(edge, policy, tries, asks):
-    """A caller has gone for ever after `tries` tries, in the middle of one more if it `asks`."""
+def hangs_up(edge, policy, tries, asks, turn):
+    """A caller has gone for ever after `tries` tries, in the middle of one more if it `asks`.
+
+    That one began at this `turn` of the breaker.
+    """
     edge.in_flight -= asks
     if policy.retries < math.inf and tries > 0:
         edge.retries -= 1
-    if asks and edge.state == HALF_OPEN and edge.begun > 0:
+    if asks and edge.state == HALF_OPEN and edge.turn == turn:
         edge.begun -= 1
 
 

@@ -32,7 +32,8 @@ from models.engine.policies import (
 class Simulation(Messages, Outages):
     """One run of a plan: `requests` arrivals over all flows, the first `warmup` not measured.
 
-    Raises Crowded where more than `crowd` requests are under way at once.
+    Raises Crowded where more than `crowd` requests are under way at once, TooFine where the time
+    series would have more than MOST_SEEN rows.
     """
 
     def __init__(self, plan, requests, seed, warmup=0, series_ms=inf, crowd=inf):
@@ -43,7 +44,7 @@ class Simulation(Messages, Outages):
             for service in plan.services
         ]
         self.calls_waiting = [0] * len(plan.services)
-        self.empty_ms = [0.0] * len(plan.services)  # when nobody waited last
+        self.empty_ms = [0.0] * len(plan.services)  # when last no call waited
         self.lanes = [Workers(self.env, 1) for _ in range(plan.lanes)]
         self.groups = [Group(self.env, group) for group in plan.groups]
         self.outboxes = [Outbox(self.env, outbox) for outbox in plan.outboxes]
@@ -98,6 +99,8 @@ class Simulation(Messages, Outages):
         if self.turned_away(step, workers):
             return self.measures.rejected(step, job)
         asked_ms = self.env.now
+        if self.calls_waiting[step.service] == 0:
+            self.empty_ms[step.service] = asked_ms
         self.calls_waiting[step.service] += waits_here
         with workers.request() as turn:
             self.measures.queued(step, len(workers.put_queue))
@@ -128,8 +131,6 @@ class Simulation(Messages, Outages):
         """
         service, now = self.plan.services[step.service], self.env.now
         standing = now - self.empty_ms[step.service] > service.patient_ms
-        if self.calls_waiting[step.service] == 0:
-            self.empty_ms[step.service] = now
         if service.sheds_late and now >= job.deadline_ms:
             return True
         return now - asked_ms > (service.strict_ms if standing else service.patient_ms)
@@ -235,9 +236,12 @@ class Simulation(Messages, Outages):
             part = self.part(step, job, draws.again(job.attempt, tries))
             chance = self.uniform(step, part, draws.THROTTLE) if policy.throttle else 0.0
             if policies.lets_through(edge, policy, self.env.now, chance):
-                with self.hanging_up(step, tries, True):
+                turn = edge.turn
+                with self.hanging_up(step, tries, True, turn):
                     result = yield from self.attempt(step, job, part)
-                policies.answered(edge, policy, self.rings[step.number], 0, result, self.env.now)
+                policies.answered(
+                    edge, policy, self.rings[step.number], 0, result, self.env.now, turn
+                )
             else:
                 result = BROKEN
             tries += 1
@@ -246,16 +250,16 @@ class Simulation(Messages, Outages):
                 return result
             job.request.attempts += 1
             pause_ms = self.back_off(step, part, tries, pause_ms)
-            with self.hanging_up(step, tries, False):
+            with self.hanging_up(step, tries, False, edge.turn):
                 yield from self.pause(pause_ms)
 
     @contextmanager
-    def hanging_up(self, step, tries, asks):
+    def hanging_up(self, step, tries, asks, turn):
         """If the caller's service falls meanwhile, its edge has one call less."""
         try:
             yield
         except simpy.Interrupt:
-            policies.hangs_up(self.edges[step.number], step.policy, tries, asks)
+            policies.hangs_up(self.edges[step.number], step.policy, tries, asks, turn)
             raise
 
     def part(self, step, job, attempt):
@@ -263,7 +267,8 @@ class Simulation(Messages, Outages):
         limit_ms = self.sample(step.policy.limit, step.stream, job.request.index,
                                draws.TIME_LIMIT, attempt)  # fmt: skip
         ends_ms = min(self.env.now + limit_ms, job.deadline_ms)
-        return Job(job.request, attempt, Scope(), ends_ms if step.policy.passes else inf, ends_ms)
+        deadline_ms = ends_ms if step.policy.passes else job.deadline_ms
+        return Job(job.request, attempt, Scope(), deadline_ms, ends_ms)
 
     def attempt(self, step, job, part):
         """One try. The caller waits no longer than its limit; the callee goes on all the same."""

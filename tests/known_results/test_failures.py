@@ -200,6 +200,42 @@ def test_a_lost_segment_costs_a_time_out_and_not_a_round_trip():
     assert before.quantile(0.99) < 85 and 240 < after.quantile(0.99) < 320
 
 
+def shed_in_an_mm1(load, patient, strict, calls, rng):
+    """The share that an M/M/1 queue turns away at its head, call by call without any events.
+
+    B. Maurer, "Fail at Scale", ACM Queue 13 (2015): the allowed wait is `strict` if the queue was
+    last empty more than `patient` ago. It is empty for whoever comes after the one before has begun.
+    """
+    arrivals = np.cumsum(rng.exponential(1 / load, calls))
+    works = rng.exponential(1, calls)
+    free = begun = empty = 0.0
+    shed = 0
+    for arrived, work in zip(arrivals, works, strict=True):
+        if arrived >= begun:
+            empty = arrived
+        begun = max(arrived, free)
+        allowed = strict if begun - empty > patient else patient
+        if begun - arrived > allowed:
+            shed += 1
+        else:
+            free = begun + work
+    return shed / calls
+
+
+@pytest.mark.parametrize(("load", "patient", "strict"), [
+    (0.5, 1, 0.1), (0.7, 2, 0.2), (0.5, 5, 0.25), (1.5, 1, 0.2),
+])  # fmt: skip
+def test_a_standing_queue_is_cut_as_published(load, patient, strict):
+    root = {"service": "api", "work": {"mean_ms": 1}}
+    limits = {"workers": 1, "max_wait_ms": patient, "max_standing_wait_ms": strict}
+    mean, error = means(system(root, {"api": limits}, load),
+                        lambda run: step(run, "api", "rejected") / run.counted)  # fmt: skip
+    rng = np.random.default_rng(1)
+    other = [shed_in_an_mm1(load, patient, strict, 20_000, rng) for _ in range(20)]
+    assert error <= 0.02 * mean
+    assert abs(mean - np.mean(other)) <= 3 * np.hypot(error, np.std(other, ddof=1) / np.sqrt(20))
+
+
 @pytest.mark.parametrize(("base_per_s", "after_s", "goodput"), [(6, 200, 1.0), (8, 100, 0.0)])
 def test_a_retry_storm_outlives_its_trigger(base_per_s, after_s, goodput):
     """20/s, 256 places to wait, 0.75 s patience, 3 tries; 40/s for 10 s, then the base rate.
