@@ -310,9 +310,10 @@ def _display(record: dict, shown: str, plain: str, png: bytes | None = None) -> 
 
 
 def _drawn(spec: dict | None, svg: str) -> str:
-    """A hash of how a chart is drawn, whatever its data."""
+    """A hash of how a chart is drawn, whatever its data and the last digits of its numbers."""
     if spec is not None:
         spec = {part: rest for part, rest in spec.items() if part not in ("datasets", "config")}
+        spec = json.loads(json.dumps(spec), parse_float=lambda digits: f"{float(digits):.9g}")
         svg = re.sub(r"data-[0-9a-f]{32}", "data", json.dumps(spec, sort_keys=True))
     return hashlib.sha256(svg.encode()).hexdigest()[:16]
 

@@ -282,7 +282,7 @@ class Outage(Part):
     infrastructures: Annotated[tuple[Name, ...], a_list("names of infrastructures")] = ()
     """Infrastructures that go down with all their services and brokers."""
     brokers: Annotated[tuple[Name, ...], a_list("names of brokers")] = ()
-    """Brokers that go down; what they hold is kept."""
+    """Brokers that go down; what they hold is kept, but for what is not copied yet."""
     links: Annotated[
         tuple[Annotated[tuple[Name, ...], a_list("two infrastructures")], ...],
         a_list("pairs of infrastructures"),
@@ -304,7 +304,7 @@ class Outage(Part):
     down: Distribution | None = None
     """How long each lasts: its mean is the mean time to restore."""
     calls: Annotated[Literal["error", "hang"], an_option("error", "hang")] = "error"
-    """What a call gets: an error at once, or one when it is over."""
+    """What a call gets: an error at once, or one when it is over, whatever other outages say meanwhile."""
 
     @model_validator(mode="after")
     def _complete(self):

@@ -9,7 +9,8 @@ sojourn (wait and service), queue (customers who wait), number (all who are in t
 Greek letters stand in formulas only: λ arrival rate, μ service rate, ρ utilisation, c servers,
 a = λ/μ offered load.
 
-Parameters that mean nothing raise ValueError; an overloaded queue, which has no steady state, raises
+Parameters that mean nothing raise ValueError, as do numbers above 1e150, and rates and times below
+1e-150, whose products no float may hold; an overloaded queue, which has no steady state, raises
 `Unstable` (a ValueError as well).
 """
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import integrate, optimize, special
 
 Number = Any  # a float, or an array of floats where the arguments were arrays
+MOST = 10**7  # servers, customers or machines that are counted one by one
 
 
 class Unstable(ValueError):
@@ -56,9 +58,16 @@ class Queue:
 
 
 def _number(name: str, value: Any) -> Number:
-    array = np.asarray(value, dtype=float)
+    try:
+        numeric = np.asarray(value).dtype.kind in "biufO"
+        array = np.asarray(value, dtype=float) if numeric else np.array(math.nan)
+    except (TypeError, ValueError, OverflowError):
+        array = np.array(math.nan)
     if not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} is {value}; a finite number was expected")
+        shown = repr(value) if isinstance(value, str) else value
+        raise ValueError(f"{name} is {shown}; a finite number was expected")
+    if np.any(np.abs(array) > 1e150):
+        raise ValueError(f"{name} is {value}; a number of at most 1e150 was expected")
     return array[()]
 
 
@@ -66,6 +75,8 @@ def _positive(name: str, value: Any) -> Number:
     number = _number(name, value)
     if np.any(number <= 0):
         raise ValueError(f"{name} is {value}; it must be greater than 0")
+    if np.any(number < 1e-150):
+        raise ValueError(f"{name} is {value}; at least 1e-150 was expected")
     return number
 
 
@@ -85,15 +96,17 @@ def _probability(name: str, value: Any) -> Number:
 
 def _open_probability(name: str, value: Any) -> Number:
     number = _probability(name, value)
-    if np.any((number == 0) | (number == 1)):
-        raise ValueError(f"{name} is {value}; it must lie between 0 and 1, neither of them")
+    if np.any((number < 1e-150) | (number == 1)):
+        raise ValueError(f"{name} is {value}; it must lie between 1e-150 and 1, and not be 1")
     return number
 
 
-def _count(name: str, value: Any, least: int = 1) -> Any:
+def _count(name: str, value: Any, least: int = 1, most: int = 2**62) -> Any:
     number = _number(name, value)
     if np.any(number < least) or np.any(number != np.floor(number)):
         raise ValueError(f"{name} is {value}; a whole number of at least {least} was expected")
+    if np.any(number > most):
+        raise ValueError(f"{name} is {value}; at most {most} are counted")
     return number.astype(int)[()]
 
 
@@ -135,13 +148,13 @@ def erlang_b(offered_load: ArrayLike, servers: ArrayLike) -> Number:
     Parameters
     ----------
     offered_load : erlang, arrival rate x mean service time, >= 0 (array)
-    servers : >= 0 (array)
+    servers : 0 to ten million, one step each (array)
 
     Source: Erlang, "Solution of some problems in the theory of probabilities of significance in
     automatic telephone exchanges", 1917; recursion: Cooper, Introduction to Queueing Theory, 1981.
     """
     load = _not_negative("offered_load", offered_load)
-    count = _count("servers", servers, least=0)
+    count = _count("servers", servers, least=0, most=MOST)
     load, count = np.broadcast_arrays(load, count)
     lost = np.ones(load.shape)
     for n in range(1, int(np.max(count, initial=0)) + 1):
@@ -163,27 +176,36 @@ def erlang_c(offered_load: ArrayLike, servers: ArrayLike) -> Number:
 
 
 def erlang_b_load(blocking: float, servers: int) -> float:
-    """Offered load (erlang) that `servers` carry at the given blocking: `erlang_b` inverted.
+    """Offered load a (erlang) that `servers` carry at the given blocking: `erlang_b` inverted.
 
-    blocking lies between 0 and 1, servers >= 1; solved to a relative 1e-14.
+    blocking lies between 0 and 1, servers >= 1; solved for log a, to a relative 1e-12 of a, from
+    B(c) / (1 - B(c)) = a B(c-1) / c, which neither a tiny nor a large blocking cancels.
     """
-    blocking, servers = _open_probability("blocking", blocking), _count("servers", servers)
-    high = 1.0
-    while erlang_b(high, servers) < blocking:
-        high *= 2
-    return float(
-        optimize.brentq(
-            lambda load: erlang_b(load, servers) - blocking, 0, high, xtol=1e-14, rtol=1e-14
-        )
-    )
+    blocking, c = _open_probability("blocking", blocking), _count("servers", servers)
+    log_odds = special.logit(blocking)
+    # (a/c)^c < a^c / c! bounds the odds from above, (a-c)/c from below.
+    low = (log_odds + special.gammaln(c + 1.0)) / c - 1e-6
+    high = np.logaddexp(log_odds, 0) + math.log(c) + 1e-6
+
+    def excess(x: float) -> float:
+        return float(x + np.log(erlang_b(np.exp(x), c - 1) / c) - log_odds)
+
+    return math.exp(optimize.brentq(excess, low, high, xtol=1e-15, rtol=1e-15))
 
 
 def erlang_b_servers(offered_load: float, blocking: float) -> int:
-    """Smallest number of servers that keeps `erlang_b` at or below `blocking` (in (0, 1))."""
-    _open_probability("blocking", blocking)
-    servers = 0
-    while erlang_b(offered_load, servers) > blocking:
+    """Smallest number of servers that keeps `erlang_b` at or below `blocking` (in (0, 1)).
+
+    One step a server: offered_load is at most ten million.
+    """
+    load = _not_negative("offered_load", offered_load)
+    target = _open_probability("blocking", blocking)
+    if load > MOST:
+        raise ValueError(f"offered_load is {offered_load}; at most {MOST} is counted through")
+    servers, lost = 0, 1.0
+    while lost > target:
         servers += 1
+        lost = load * lost / (servers + load * lost)
     return servers
 
 
@@ -199,11 +221,11 @@ def extended_erlang_b(offered_load: float, servers: int, recall: float) -> float
     if recall >= 1:
         raise ValueError(f"recall is {recall}; it must be less than 1")
 
-    def excess(load: float) -> float:
-        return float(first + recall * load * erlang_b(load, servers) - load)
+    def excess(tries: float) -> float:
+        return float(1 + recall * tries * erlang_b(first * tries, servers) - tries)
 
-    load = optimize.brentq(excess, first, first / (1 - recall) + 1e-12, xtol=1e-13)
-    return float(erlang_b(load, servers))
+    tries = optimize.brentq(excess, 1, 2 / (1 - recall), xtol=1e-14, rtol=1e-14)
+    return float(erlang_b(first * tries, servers))
 
 
 @dataclass(frozen=True)
@@ -222,25 +244,30 @@ def erlang_a(
 ) -> Abandonment:
     """M/M/c+M: those who wait give up after an exponential patience of rate `abandon_rate` (> 0).
 
-    Always stable. mean_wait is over all arrivals, whether served or not.
+    Always stable. mean_wait is over all arrivals, whether served or not. Counts customer by
+    customer, and refuses where more than ten million may be there.
 
     Source: Palm 1957; Garnett, Mandelbaum and Reiman, "Designing a call center with impatient
     customers", Manufacturing & Service Operations Management 4, 2002, section 2.
     """
     rate, mu = _positive("arrival_rate", arrival_rate), _positive("service_rate", service_rate)
-    c, theta = _count("servers", servers), _positive("abandon_rate", abandon_rate)
+    c, theta = _count("servers", servers, most=MOST), _positive("abandon_rate", abandon_rate)
     last = int(c) + 64
     while True:  # until what is cut off is below rounding
         n = np.arange(1, last + 1)
         p = _birth_death(np.full(last, rate), np.minimum(n, c) * mu + np.maximum(n - c, 0) * theta)
-        if p[-1] < 1e-20:
+        if p[-1] <= 1e-20 * p[c]:
             break
         last *= 2
+        if last > MOST:
+            raise ValueError(
+                f"abandon_rate is {abandon_rate}; a larger one was expected, for fewer who wait"
+            )
     states = np.arange(last + 1)
     mean_queue = float(np.sum(np.maximum(states - c, 0) * p))
     return Abandonment(
-        float(theta * mean_queue / rate),
-        float(np.sum(p[c:])),
+        min(1.0, float(theta * mean_queue / rate)),
+        min(1.0, float(np.sum(p[c:]))),
         mean_queue / rate,
         mean_queue,
         float(np.sum(np.minimum(states, c) * p)),
@@ -248,9 +275,13 @@ def erlang_a(
 
 
 def _birth_death(births: NDArray[Any], deaths: NDArray[Any]) -> NDArray[Any]:
-    """Stationary distribution of states 0..n; births[i] leads from i to i+1, deaths[i] back."""
-    log_p = np.concatenate([[0.0], np.cumsum(np.log(births) - np.log(deaths))])
-    p = np.exp(log_p - log_p.max())
+    """Stationary distribution of states 0..n; births[i] leads from i to i+1, deaths[i] back.
+
+    births / deaths must not rise with the state: the products start at the likeliest one.
+    """
+    ratio = births / deaths
+    top = int(np.sum(ratio > 1))
+    p = np.concatenate([np.cumprod(1 / ratio[:top][::-1])[::-1], [1.0], np.cumprod(ratio[top:])])
     return p / p.sum()
 
 
@@ -284,8 +315,9 @@ def mmc(arrival_rate: ArrayLike, service_rate: ArrayLike, servers: ArrayLike) ->
     """
     rate = _not_negative("arrival_rate", arrival_rate)
     mu, c = _positive("service_rate", service_rate), _count("servers", servers)
+    utilisation = _stable(rate / (c * mu))
     p_wait = erlang_c(rate / mu, c)
-    return _queue(rate, rate / (c * mu), p_wait, p_wait / (c * mu - rate), 1 / mu)
+    return _queue(rate, utilisation, p_wait, p_wait / (c * mu - rate), 1 / mu)
 
 
 def mmc_wait_tail(
@@ -309,7 +341,7 @@ def mmc_wait_quantile(
         raise ValueError("probability is 1; no finite time bounds every wait")
     rate, mu = _positive("arrival_rate", arrival_rate), _positive("service_rate", service_rate)
     c = _count("servers", servers)
-    return np.maximum(0, np.log(erlang_c(rate / mu, c) / (1 - share)) / (c * mu - rate))
+    return np.log(np.maximum(1, erlang_c(rate / mu, c) / (1 - share))) / (c * mu - rate)
 
 
 def mmc_sojourn_tail(
@@ -323,14 +355,14 @@ def mmc_sojourn_tail(
     """
     t, rate = _not_negative("time", time), _not_negative("arrival_rate", arrival_rate)
     mu, c = _positive("service_rate", service_rate), _count("servers", servers)
-    p_wait = erlang_c(rate / mu, c)
+    return np.minimum(1, np.exp(-mu * t) + _mmc_sojourn_excess(t, rate, mu, c))
+
+
+def _mmc_sojourn_excess(t: Number, rate: Number, mu: Number, c: Number) -> Number:
+    """What waiting adds to P(sojourn > t): its second term."""
     x = ((c - 1) * mu - rate) * t
-    alone = np.exp(-mu * t)
-    near = np.abs(x) < 1e-6
-    slope = np.where(
-        near, alone * (1 - x / 2), (alone - np.exp(-mu * t - x)) / np.where(near, 1, x)
-    )
-    return (alone + p_wait * mu * t * slope)[()]
+    slower = np.exp(-np.minimum(mu, c * mu - rate) * t)
+    return erlang_c(rate / mu, c) * mu * t * slower * special.exprel(-np.abs(x))
 
 
 def mmc_sojourn_quantile(
@@ -340,20 +372,21 @@ def mmc_sojourn_quantile(
     _open_probability("probability", probability)
 
     def one(share: float, rate: float, mu: float, c: int) -> float:
-        high = 1 / mu
-        while mmc_sojourn_tail(high, rate, mu, c) > 1 - share:
-            high *= 2
-        return float(
-            optimize.brentq(
-                lambda t: mmc_sojourn_tail(t, rate, mu, c) - (1 - share),
-                0,
-                high,
-                xtol=1e-13 * high,
-                rtol=1e-13,
-            )
-        )
+        def excess(t: float) -> float:  # of late ones, without cancelling a small share
+            if share < 0.5:
+                return float(share + math.expm1(-mu * t) + _mmc_sojourn_excess(t, rate, mu, c))
+            return float(mmc_sojourn_tail(t, rate, mu, c) - (1 - share))
 
-    return np.vectorize(one, otypes=[float])(probability, arrival_rate, service_rate, servers)[()]
+        low = -math.log1p(-share) / mu * (1 - 1e-9)  # service alone takes that long
+        high = 2 * low
+        while excess(high) > 0:
+            high *= 2
+        return float(optimize.brentq(excess, low, high, xtol=1e-300, rtol=1e-15))
+
+    rate, mu = _not_negative("arrival_rate", arrival_rate), _positive("service_rate", service_rate)
+    c = _count("servers", servers)
+    _stable(rate / (c * mu))
+    return np.vectorize(one, otypes=[float])(probability, rate, mu, c)[()]
 
 
 def mmc_state(number: ArrayLike, arrival_rate: float, service_rate: float, servers: int) -> Number:
@@ -362,19 +395,12 @@ def mmc_state(number: ArrayLike, arrival_rate: float, service_rate: float, serve
     The same for processor sharing where up to c customers are each served at full speed.
     Source: Kleinrock 1975, section 3.5.
     """
-    n, c = _count("number", number, least=0), _count("servers", servers)
-    load = _positive("arrival_rate", arrival_rate) / _positive("service_rate", service_rate)
-    utilisation = _stable(load / c)
-    low = np.arange(c)
-    below = np.exp(low * np.log(load) - special.gammaln(low + 1))
-    full = math.exp(c * math.log(load) - math.lgamma(c + 1))
-    empty = 1 / (below.sum() + full / (1 - utilisation))
-    busy = np.minimum(n, c)
-    return (
-        empty
-        * np.exp(busy * np.log(load) - special.gammaln(busy + 1))
-        * utilisation ** np.maximum(n - c, 0)
-    )
+    n, c = _count("number", number, least=0), _count("servers", servers, most=MOST)
+    rate, mu = _positive("arrival_rate", arrival_rate), _positive("service_rate", service_rate)
+    utilisation = _stable(rate / (c * mu))
+    p = _birth_death(np.full(c, rate), np.arange(1, c + 1) * mu)  # without those who wait
+    waiting = p[c] * rate / (c * mu - rate)
+    return p[np.minimum(n, c)] * utilisation ** np.maximum(n - c, 0) / (1 + waiting)
 
 
 @dataclass(frozen=True)
@@ -398,18 +424,19 @@ def mmck(arrival_rate: float, service_rate: float, servers: int, capacity: int) 
     Source: Gross and Harris, section 2.5; Kleinrock 1975, section 3.6.
     """
     rate, mu = _positive("arrival_rate", arrival_rate), _positive("service_rate", service_rate)
-    c, k = _count("servers", servers), _count("capacity", capacity)
+    c, k = _count("servers", servers), _count("capacity", capacity, most=MOST)
     if k < c:
         raise ValueError(f"capacity is {k}; it must be at least the {c} servers")
     p = _birth_death(np.full(k, rate), np.minimum(np.arange(1, k + 1), c) * mu)
     states = np.arange(k + 1)
-    throughput = float(rate * (1 - p[-1]))
+    busy = min(float(np.sum(np.minimum(states, c) * p)), float(c))
+    throughput = float(busy * mu)
     mean_queue = float(np.sum(np.maximum(states - c, 0) * p))
     mean_number = float(np.sum(states * p))
     return LossQueue(
         float(p[-1]),
         throughput,
-        float(throughput / (c * mu)),
+        float(busy / c),
         mean_queue / throughput,
         mean_number / throughput,
         mean_queue,
@@ -430,7 +457,7 @@ def mg1(arrival_rate: ArrayLike, mean_service: ArrayLike, service_scv: ArrayLike
         _not_negative("service_scv", service_scv),
     )
     utilisation = _stable(rate * service)
-    wait = rate * service**2 * (1 + scv) / (2 * (1 - utilisation))
+    wait = utilisation * service * (1 + scv) / (2 * (1 - utilisation))
     return _queue(rate, utilisation, utilisation, wait, service)
 
 
@@ -440,29 +467,32 @@ def md1(arrival_rate: ArrayLike, service: ArrayLike) -> Queue:
 
 
 def mdc_mean_wait(arrival_rate: float, service: float, servers: int) -> float:
-    """Exact mean wait of M/D/c, first come first served; ρ = λD/c < 1.
+    """Exact mean wait of M/D/c, first come first served; a = λD, ρ = a/c < 1.
 
     Customer n of M/D/c takes the server of customer n-c, so the queue is E_c/D/1 and Spitzer's
     identity gives D Σ_i [P(N_i >= ic) - P(N_i > ic)/ρ], N_i Poisson of mean iλD.
+    Where that is long, and then inexact for many servers: mean queue (a² - c(c-1)) / (2(c-a)) + Σ_k 1/(1-z_k) over the
+    c-1 roots of z^c = exp(a(z-1)) inside the unit circle. `md1` for c = 1.
 
     Source: Crommelin, "Delay probability formulae when the holding times are constant", Post
     Office Electrical Engineers Journal 25, 1932; Tijms, A First Course in Stochastic Models, 9.6.
     """
     rate, hold = _positive("arrival_rate", arrival_rate), _positive("service", service)
-    c = _count("servers", servers)
-    utilisation = _stable(rate * hold / c)
-    decay = c * (
-        utilisation - 1 - math.log(utilisation)
-    )  # Chernoff: terms shrink like exp(-decay i)
-    total, start, last = 0.0, 1, int(45 / decay) + 2
-    while start <= last:
-        i = np.arange(start, min(start + 100_000, last + 1), dtype=float)
-        load = i * rate * hold
-        total += float(
-            np.sum(special.gammainc(i * c, load) - special.gammainc(i * c + 1, load) / utilisation)
-        )
-        start += 100_000
-    return hold * total
+    c = _count("servers", servers, most=MOST)
+    if c == 1:
+        return float(md1(rate, hold).mean_wait)
+    load = rate * hold
+    utilisation = _stable(load / c)
+    terms = 90 / (c * (1 - utilisation) ** 2)  # Chernoff: below rounding from there on
+    if terms < 1000:
+        i = np.arange(1, int(terms) + 3, dtype=float)
+        late = special.gammainc(i * c, i * load)
+        return hold * float(np.sum(late - special.gammainc(i * c + 1, i * load) / utilisation))
+    turns = np.exp(2j * math.pi * np.arange(1, c) / c)
+    roots = -special.lambertw(-utilisation * np.exp(-utilisation) * turns) / utilisation
+    # (a² - c(c-1)) / (2(c-a)), as the difference that is left over
+    queue = (c / (c - load) - c - load) / 2 + float(np.sum(1 / (1 - roots)).real)
+    return float(queue / rate)
 
 
 class RenewalQueue(NamedTuple):
@@ -479,6 +509,9 @@ def gim1(
 ) -> RenewalQueue:
     """GI/M/1 by the root σ of σ = A*(μ(1-σ)); mean sojourn 1/(μ(1-σ)), exponential; ρ < 1.
 
+    Solved for -log σ: to a relative 1e-15/(1-ρ), and for a transform of one's own, which rounds
+    1 - A*, to 1e-15/(1-ρ)².
+
     transform : A*(s) = E[exp(-s x interarrival time)], of interarrival mean 1/arrival_rate;
         see `deterministic_transform`, `erlang_transform`, `hyperexponential_transform`
 
@@ -486,39 +519,63 @@ def gim1(
     """
     rate, mu = _positive("arrival_rate", arrival_rate), _positive("service_rate", service_rate)
     utilisation = float(_stable(rate / mu))
-    # The map is convex and has a second fixed point at 1: look strictly below that one.
-    low, high = 0.0, 1.0 - 1e-3 * (1 - utilisation)
-    while transform(mu * (1 - high)) > high:
-        high = 1 - (1 - high) / 2
-        if high >= 1 - 1e-12:
+    exponent = getattr(transform, "exponent", lambda s: -math.log(max(transform(s), 5e-324)))
+
+    def excess(y: float) -> float:
+        return float(exponent(-mu * math.expm1(-y)) - y)
+
+    # Concave, 0 at 0 and positive until the root, which is at most -log A*(μ).
+    low = exponent(mu) / 2
+    while excess(low) <= 0:
+        low /= 2
+        if low < 1e-300:
             raise ValueError("transform has no root below 1; is its mean 1/arrival_rate?")
-    p_busy = float(optimize.brentq(lambda s: transform(mu * (1 - s)) - s, low, high, xtol=1e-15))
-    return RenewalQueue(p_busy, utilisation, p_busy / (mu * (1 - p_busy)), 1 / (mu * (1 - p_busy)))
+    y = optimize.brentq(excess, low, 2 * low, xtol=1e-300, rtol=1e-15)
+    sojourn = float(-1 / (mu * math.expm1(-y)))
+    return RenewalQueue(math.exp(-y), utilisation, math.exp(-y) * sojourn, sojourn)
 
 
-def deterministic_transform(mean: float) -> Callable[[float], float]:
+@dataclass(frozen=True)
+class Transform:
+    """Laplace transform A*(s) of a time; `exponent` is -log A*(s), exact where that is tiny."""
+
+    exponent: Callable[[float], float]
+
+    def __call__(self, s: float) -> float:
+        return math.exp(-self.exponent(s))
+
+
+def deterministic_transform(mean: float) -> Transform:
     """Laplace transform of a constant."""
-    _positive("mean", mean)
-    return lambda s: math.exp(-s * mean)
+    time = _positive("mean", mean)
+    return Transform(lambda s: s * time)
 
 
-def erlang_transform(mean: float, phases: int) -> Callable[[float], float]:
+def erlang_transform(mean: float, phases: int) -> Transform:
     """Laplace transform of an Erlang distribution; scv = 1/phases."""
-    _positive("mean", mean), _count("phases", phases)
-    return lambda s: (1 + s * mean / phases) ** -phases
+    k = _count("phases", phases)
+    phase = _positive("mean", mean) / k
+    return Transform(lambda s: k * math.log1p(s * phase))
 
 
-def hyperexponential_transform(mean: float, scv: float) -> Callable[[float], float]:
+def hyperexponential_transform(mean: float, scv: float) -> Transform:
     """Laplace transform of a two-phase hyperexponential with balanced means; scv > 1.
 
     Source: Tijms, A First Course in Stochastic Models, 2003, appendix B.
     """
-    _positive("mean", mean)
-    if not scv > 1:
+    time, v = _positive("mean", mean), _number("scv", scv)
+    if not v > 1:
         raise ValueError(f"scv is {scv}; a hyperexponential needs more than 1")
-    p = (1 + math.sqrt((scv - 1) / (scv + 1))) / 2
-    first, second = mean / (2 * p), mean / (2 * (1 - p))
-    return lambda s: p / (1 + s * first) + (1 - p) / (1 + s * second)
+    root = math.sqrt((v - 1) / (v + 1))
+    p, q = (1 + root) / 2, 1 / ((v + 1) * (1 + root))  # q = 1 - p
+    first, second = time / (2 * p), time / (2 * q)
+
+    def exponent(s: float) -> float:
+        if s * time > 1:
+            return -math.log(p / (1 + s * first) + q / (1 + s * second))
+        return -math.log1p(-s * (time / 2) * (1 / (1 + s * first) + 1 / (1 + s * second)))
+
+    return Transform(exponent)
 
 
 def dm1(arrival_rate: float, service_rate: float) -> RenewalQueue:
@@ -544,6 +601,8 @@ def batch_mg1(
     Source: Gross and Harris, section 3.1; Chaudhry and Templeton, Bulk Queues, 1983.
     """
     rate, size = _positive("batch_rate", batch_rate), _positive("batch_size", batch_size)
+    if np.any(size < 1):
+        raise ValueError(f"batch_size is {batch_size}; a mean of at least 1 was expected")
     service, scv = (
         _positive("mean_service", mean_service),
         _not_negative("service_scv", service_scv),
@@ -552,8 +611,8 @@ def batch_mg1(
     customers = rate * size
     utilisation = _stable(customers * service)
     within = (size * (1 + size_scv) - 1) * service / (2 * (1 - utilisation))
-    wait = customers * service**2 * (1 + scv) / (2 * (1 - utilisation)) + within
-    p_wait = 1 - (1 - utilisation) / size
+    wait = utilisation * service * (1 + scv) / (2 * (1 - utilisation)) + within
+    p_wait = (size - 1 + utilisation) / size
     return _queue(customers, utilisation, p_wait, wait, service)
 
 
@@ -622,7 +681,7 @@ def mm1_wait_asymptotic_variance(arrival_rate: ArrayLike, service_rate: ArrayLik
     """
     mu = _positive("service_rate", service_rate)
     r = _stable(_not_negative("arrival_rate", arrival_rate) / mu)
-    return r * (2 + 5 * r - 4 * r**2 + r**3) / (1 - r) ** 4 / mu**2
+    return r * (2 + 5 * r - 4 * r**2 + r**3) / (1 - r) ** 4 / mu / mu
 
 
 def run_length(
@@ -630,9 +689,11 @@ def run_length(
 ) -> int:
     """Customers of M/M/1 whose mean wait has the wanted relative half-width (Whitt 1989)."""
     wanted = _positive("relative_half_width", relative_half_width)
+    _positive("arrival_rate", arrival_rate)
     z = special.ndtri((1 + _open_probability("confidence", confidence)) / 2)
     spread = mm1_wait_asymptotic_variance(arrival_rate, service_rate)
-    return math.ceil(spread * (z / (wanted * mm1(arrival_rate, service_rate).mean_wait)) ** 2)
+    width = wanted * mm1(arrival_rate, service_rate).mean_wait
+    return math.ceil(_number("customers", spread * (z / width) ** 2))
 
 
 def priority_sojourns(
@@ -651,6 +712,8 @@ def priority_sojourns(
     scvs = (
         np.ones(len(rates)) if service_scvs is None else _not_negative("service_scvs", service_scvs)
     )
+    if rates.shape != services.shape or np.shape(scvs) not in ((), rates.shape):
+        raise ValueError("arrival_rates, mean_services and service_scvs need one entry a class")
     load = np.concatenate([[0.0], np.cumsum(rates * services)])
     _stable(load[-1])
     residual = np.sum(rates * services**2 * (1 + scvs)) / 2
@@ -664,7 +727,7 @@ def machine_repair(
 
     Source: Gross and Harris, section 2.7 (finite-source queue M/M/c//N).
     """
-    n, c = _count("machines", machines), _count("crews", crews)
+    n, c = _count("machines", machines, most=MOST), _count("crews", crews)
     up, repair = _positive("mean_up", mean_up), _positive("mean_repair", mean_repair)
     down = np.arange(n)
     return _birth_death((n - down) / up, np.minimum(down + 1, c) / repair)
@@ -687,11 +750,9 @@ def breakdowns_any_time(
     )
     effective = mu * repair / (fail + repair)
     utilisation = _stable(rate / effective)
-    number = rate * (1 + mu * fail / (fail + repair) ** 2) / (effective - rate)
-    sojourn = number / rate
-    return Queue(
-        utilisation, math.nan, sojourn - 1 / effective, sojourn, number - utilisation, number
-    )
+    outages = mu * fail / (fail + repair) / (fail + repair)
+    wait = (outages + utilisation) / (effective - rate)
+    return _queue(rate, utilisation, math.nan, wait, 1 / effective)
 
 
 def breakdowns_in_service(
@@ -710,8 +771,7 @@ def breakdowns_in_service(
         _positive("repair_rate", repair_rate),
     )
     mean = (1 + fail / repair) / mu
-    second = 2 * mean**2 + 2 * fail / (mu * repair**2)
-    return mg1(arrival_rate, mean, second / mean**2 - 1)
+    return mg1(arrival_rate, mean, 1 + 2 * mu * fail / (fail + repair) / (fail + repair))
 
 
 def vacation_sojourn(
@@ -795,11 +855,15 @@ def jackson(
     p = np.atleast_2d(_probability("routing", routing))
     if p.shape != (len(outside),) * 2 or np.any(p.sum(axis=1) > 1 + 1e-12):
         raise ValueError("routing needs a row a station, and no row may sum to more than 1")
+    mu, c = _positive("service_rates", service_rates), _count("servers", servers)
+    if not {np.shape(mu), np.shape(c)} <= {(), outside.shape}:
+        raise ValueError("service_rates and servers need one entry a station")
     try:
         rates = np.linalg.solve(np.eye(len(outside)) - p.T, outside)
     except np.linalg.LinAlgError:
         raise ValueError("routing keeps some requests in the network for ever") from None
-    station = mmc(rates, service_rates, servers)
+    rates = np.maximum(rates, 0.0)  # rounding may leave -1e-17
+    station = mmc(rates, mu, c)
     total = float(np.sum(outside))
     return Network(
         rates,
@@ -847,6 +911,10 @@ def mean_value_analysis(
     think = np.atleast_1d(_not_negative("think_times", think_times))
     if demand.shape[0] != len(people) or think.shape != people.shape:
         raise ValueError("populations, demands and think_times need one entry a class")
+    if math.prod(int(n) + 1 for n in people) > MOST:
+        raise ValueError(f"populations is {populations}; at most {MOST} combinations are computed")
+    if np.any((people > 0) & (demand.sum(axis=1) + think == 0)):
+        raise ValueError("demands and think_times of a class are all 0; a time was expected")
     total: dict[tuple[int, ...], NDArray[Any]] = {}
     throughput, residence = np.zeros(len(people)), np.zeros(demand.shape)
     for now in product(*(range(n + 1) for n in people)):
@@ -906,14 +974,16 @@ def hold_response(
 ) -> float:
     """Mean response where each of `workers` is held during its call to a callee with a queue.
 
-    Poisson arrivals, exponential work and callee, no network. Exact (to rounding): a Markov chain
-    over (requests in the system, of them at the callee), solved level by level with matrix-geometric
-    tail. Needs arrival_rate below `hold_capacity`.
+    Poisson arrivals, exponential work and callee, no network. Exact: a Markov chain over (requests
+    in the system, of them at the callee), solved level by level with matrix-geometric tail; to a
+    relative 1e-14/(1-ρ), ρ the share of `hold_capacity`, which must be below 1. The cost grows with
+    the fourth power of `workers`, at most 300.
 
     Source: method of Neuts, Matrix-Geometric Solutions in Stochastic Models, 1981, chapter 3.
     """
     rate = float(_positive("arrival_rate", arrival_rate))
-    t, c = int(_count("workers", workers)), int(_count("callee_servers", callee_servers))
+    t = int(_count("workers", workers, most=300))
+    c = int(_count("callee_servers", callee_servers))
     own, callee = (
         1 / _positive("mean_work", mean_work),
         1 / _positive("callee_service", callee_service),
@@ -938,6 +1008,9 @@ def hold_response(
     while np.max(np.abs(1 - first_passage.sum(axis=1))) > 1e-14 and np.max(product_) > 1e-200:
         middle = np.linalg.inv(np.eye(t + 1) - high @ low - low @ high)
         high, low = middle @ high @ high, middle @ low @ low
+        # They go up or down for certain; rounding in that doubles each time, and costs 1/(1-ρ)².
+        both = (high + low).sum(axis=1, keepdims=True)
+        high, low = high / both, low / both
         first_passage += product_ @ low
         product_ = product_ @ high
     ratio = up @ np.linalg.inv(-(full + up @ first_passage))
@@ -1021,7 +1094,7 @@ def max_exponentials(n: ArrayLike, mean: ArrayLike = 1.0) -> Number:
 
 def max_exponentials_scv(n: int) -> float:
     """Squared coefficient of variation of that largest: (Σ 1/i²) / H_n²."""
-    return float(np.sum(1 / np.arange(1, _count("n", n) + 1.0) ** 2) / harmonic(n) ** 2)
+    return float((special.zeta(2) - special.zeta(2, _count("n", n) + 1.0)) / harmonic(n) ** 2)
 
 
 def max_of_exponentials(means: Sequence[float]) -> float:
@@ -1032,18 +1105,57 @@ def max_of_exponentials(means: Sequence[float]) -> float:
     rates = 1 / np.atleast_1d(_positive("means", means))
     if len(rates) > 20:
         raise ValueError(f"means has {len(rates)} entries; at most 20 are summed over subsets")
-    total = 0.0
-    for chosen in product([False, True], repeat=len(rates)):
-        if any(chosen):
-            total += (-1) ** (sum(chosen) + 1) / float(rates[list(chosen)].sum())
-    return total
+    sums, signs = np.zeros(1), -np.ones(1)
+    for rate in rates:
+        sums, signs = np.append(sums, sums + rate), np.append(signs, -signs)
+    return float(np.sum(signs[1:] / sums[1:]))
 
 
 def mean_of_maximum(cdf: Callable[[float], float], n: int) -> float:
-    """Mean of the largest of n independent times with the given cdf: ∫ 1 - F(t)^n dt, t >= 0."""
+    """Mean of the largest of n independent times with the given cdf: ∫ 1 - F(t)^n dt, t >= 0.
+
+    Integrated in pieces that double on both sides of the time at which 1 - F(t)^n has fallen by
+    half: any unit of time and any n will do. To about 1e-9; below 1e-14 a cdf tells nothing of its
+    tail, and one so heavy that 1e-7 of the mean may be there is refused.
+    """
     power = int(_count("n", n))
-    value, _ = integrate.quad(lambda t: 1 - cdf(t) ** power, 0, math.inf, epsabs=1e-12, limit=500)
-    return float(value)
+    half = (1 - float(_probability("cdf(0)", cdf(0.0))) ** power) / 2
+    if half == 0:
+        return 0.0
+
+    def above(t: float) -> float:
+        return 1 - float(cdf(t)) ** power
+
+    scale = 1.0
+    while above(scale) > half and scale < 1e300:
+        scale *= 2
+    while above(scale / 2) <= half and scale > 1e-300:
+        scale /= 2
+    low = scale / 2
+    for _ in range(53):
+        middle = (low + scale) / 2
+        low, scale = (middle, scale) if above(middle) > half else (low, middle)
+
+    def area(start: float, end: float) -> float:
+        return integrate.quad(
+            lambda x: above(scale * x),
+            start,
+            end,
+            epsabs=1e-13,
+            epsrel=1e-12,
+            limit=500,
+            full_output=1,
+        )[0]
+
+    near = 0.5 ** np.arange(41)
+    total = sum(area(*ends) for ends in pairwise([*(1 - near), *(1 + near[::-1])]))
+    last, start = total, 2.0
+    while last > 1e-13 * total and above(scale * start) > 1e-14 and scale * start < 1e300:
+        last = area(start, 2 * start)
+        total, start = total + last, 2 * start
+    if start > 1e7 * total or scale * start >= 1e300:
+        raise ValueError("cdf has a tail that is too heavy; one with a finite mean was expected")
+    return float(scale * total)
 
 
 def fork_join_two(arrival_rate: ArrayLike, service_rate: ArrayLike) -> Number:
@@ -1143,7 +1255,10 @@ def saga_compensations_sequential(failures: Sequence[float]) -> float:
 def saga_compensations_parallel(failures: Sequence[float]) -> float:
     """Mean number of steps undone a saga whose steps all run: Σ q_i - n Π q_i."""
     p = np.atleast_1d(_probability("failures", failures))
-    return float(np.sum(1 - p) - len(p) * np.prod(1 - p))
+    with np.errstate(divide="ignore"):
+        logs = np.log1p(-p)
+    others = [abs(np.expm1(np.sum(np.delete(logs, i)))) for i in range(len(p))]  # another fails
+    return float(np.sum((1 - p) * others))
 
 
 def saga_time_sequential(mean_steps: Sequence[float], failures: Sequence[float]) -> float:
@@ -1209,7 +1324,7 @@ def fluid_backlog(
         float(peak),
         float(drain),
         float(fast * length + rate * drain),
-        float(max(length * (1 - slow / fast), peak / mu)),
+        float(max(length * ((fast - slow) / fast), peak / mu)),
     )
 
 
@@ -1220,7 +1335,7 @@ def fluid_stream(messages: float, arrival_rate: float, capacity: float) -> Backl
     """
     n, rate = _positive("messages", messages), _positive("arrival_rate", arrival_rate)
     mu = _positive("capacity", capacity)
-    wait = max(0.0, n / mu - n / rate)
+    wait = max(0.0, n / mu * ((rate - mu) / rate))
     return Backlog(float(wait * mu), float(n / min(mu, rate)), float(n if wait else 0), float(wait))
 
 
@@ -1239,7 +1354,8 @@ def linger(arrival_rate: float, batch_limit: int, linger_time: float) -> Batchin
 
     Source: structure of Paolieri et al., MASCOTS 2025; renewal reward (Ross 1996, 3.6).
     """
-    rate, n = _positive("arrival_rate", arrival_rate), _count("batch_limit", batch_limit)
+    rate = _positive("arrival_rate", arrival_rate)
+    n = _count("batch_limit", batch_limit, most=MOST)
     load = rate * _not_negative("linger_time", linger_time)
     j = np.arange(n - 1)
     more = special.gammainc(j + 1.0, load)  # P(Poisson(load) > j)
@@ -1276,12 +1392,13 @@ def mean_attempts(p_fail: ArrayLike, most: ArrayLike) -> Number:
     p, n = _probability("p_fail", p_fail), _count("most", most)
     p, n = np.broadcast_arrays(p, n)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(p == 1, n, (1 - p**n) / (1 - p))[()]
+        return np.where(p == 1, n, -np.expm1(n * np.log(p)) / (1 - p))[()]
 
 
 def retry_success(p_fail: ArrayLike, most: ArrayLike) -> Number:
     """P(a call succeeds within `most` attempts) = 1 - p^n (arrays)."""
-    return 1 - _probability("p_fail", p_fail) ** _count("most", most)
+    with np.errstate(divide="ignore"):
+        return np.abs(np.expm1(_count("most", most) * np.log(_probability("p_fail", p_fail))))
 
 
 def retry_amplification(attempts: ArrayLike, layers: ArrayLike) -> Number:
@@ -1289,7 +1406,9 @@ def retry_amplification(attempts: ArrayLike, layers: ArrayLike) -> Number:
 
     Source: Beyer et al., Site Reliability Engineering, 2016, chapter 22.
     """
-    return _positive("attempts", attempts) ** _count("layers", layers, least=0)
+    with np.errstate(over="ignore"):
+        total = _positive("attempts", attempts) ** _count("layers", layers, least=0)
+    return _number("attempts to the power of layers", total)
 
 
 def series_availability(availabilities: Sequence[float]) -> float:
@@ -1300,13 +1419,14 @@ def series_availability(availabilities: Sequence[float]) -> float:
 def k_of_n_availability(k: int, n: int, availability: ArrayLike) -> Number:
     """Availability where at least k of n independent parts must be up (array).
 
-    Source: Barlow and Proschan, Mathematical Theory of Reliability, 1965; binomial tail.
+    Source: Barlow and Proschan, Mathematical Theory of Reliability, 1965; binomial tail, as the
+    incomplete beta function I_A(k, n-k+1).
     """
     need, parts = _count("k", k, least=0), _count("n", n)
     if need > parts:
         raise ValueError(f"k is {need}; it must not exceed n, which is {parts}")
     a = _probability("availability", availability)
-    return sum(math.comb(parts, i) * a**i * (1 - a) ** (parts - i) for i in range(need, parts + 1))
+    return special.betainc(need, parts - need + 1, a) if need else a**0
 
 
 def downtime(availability: ArrayLike, period: ArrayLike) -> Number:
@@ -1327,7 +1447,7 @@ def beta_factor_loss(
     hazard = _not_negative("failure_rate", failure_rate) * _not_negative("time", time)
     share = _probability("beta", beta)
     alone = (-np.expm1(-(1 - share) * hazard)) ** _count("n", n)
-    return 1 - (1 - alone) * np.exp(-share * hazard)
+    return alone - (1 - alone) * np.expm1(-share * hazard)
 
 
 def common_cause(unavailability: ArrayLike, beta: ArrayLike, n: int = 2) -> Number:
@@ -1348,12 +1468,13 @@ def shard_overlap(workers: int, shard: int) -> NDArray[Any]:
     Hypergeometric. Source: MacCárthaigh, "Shuffle sharding: massive and magical fault isolation",
     AWS Architecture blog, 2014.
     """
-    n, k = int(_count("workers", workers)), int(_count("shard", shard))
+    n, k = int(_count("workers", workers)), int(_count("shard", shard, most=MOST))
     if k > n:
         raise ValueError(f"shard is {k}; it must not exceed the {n} workers")
-    return np.array([math.comb(k, i) * math.comb(n - k, k - i) for i in range(k + 1)]) / math.comb(
-        n, k
-    )
+    least = max(0, 2 * k - n)
+    i = np.arange(least, k, dtype=float)
+    shared = _birth_death((k - i) ** 2, (i + 1) * (n - 2 * k + i + 1))
+    return np.concatenate([np.zeros(least), shared])
 
 
 def routing_factor(p_reassigned: ArrayLike, factor: ArrayLike) -> Number:
@@ -1410,7 +1531,7 @@ def sequential_test(p_good: float, p_bad: float, alpha: float, beta: float) -> S
         raise ValueError(f"p_good is {p_good} and p_bad is {p_bad}; p_good must be the smaller")
     if a + b >= 1:
         raise ValueError(f"alpha + beta is {a + b}; it must be less than 1")
-    fail, ok = math.log(p1 / p0), math.log((1 - p1) / (1 - p0))
+    fail, ok = math.log1p((p1 - p0) / p0), -math.log1p((p1 - p0) / (1 - p1))
     k = fail - ok
     reject, accept = math.log((1 - b) / a), math.log(b / (1 - a))
     good = ((1 - a) * accept + a * reject) / (p0 * fail + (1 - p0) * ok)
@@ -1429,9 +1550,10 @@ def fixed_test_size(p_good: float, p_bad: float, alpha: float, beta: float) -> i
     )
     if p0 == p1:
         raise ValueError("p_good and p_bad are equal; no test tells them apart")
-    return math.ceil(
-        ((za * math.sqrt(p0 * (1 - p0)) + zb * math.sqrt(p1 * (1 - p1))) / (p1 - p0)) ** 2
-    )
+    spread = za * math.sqrt(p0 * (1 - p0)) + zb * math.sqrt(p1 * (1 - p1))
+    if spread <= 0:
+        raise ValueError(f"alpha is {alpha} and beta is {beta}; smaller ones were expected")
+    return math.ceil(_number("requests", (spread / (p1 - p0)) ** 2))
 
 
 def two_proportion_size(
@@ -1442,13 +1564,16 @@ def two_proportion_size(
     Source: the formula of Miller's sample size calculator (evanmiller.org), variance of the base
     under the null hypothesis.
     """
-    p, other = _open_probability("base", base), _open_probability("base + effect", base + effect)
-    if effect == 0:
+    p, change = _open_probability("base", base), _number("effect", effect)
+    other = _open_probability("base + effect", p + change)
+    if change == 0:
         raise ValueError("effect is 0; no test finds it")
-    za = special.ndtri(1 - _open_probability("alpha", alpha) / 2)
+    za = -special.ndtri(_open_probability("alpha", alpha) / 2)
     zb = special.ndtri(_open_probability("power", power))
     spread = za * math.sqrt(2 * p * (1 - p)) + zb * math.sqrt(p * (1 - p) + other * (1 - other))
-    return float((spread / effect) ** 2)
+    if spread <= 0:
+        raise ValueError(f"power is {power}; more was expected, with alpha {alpha}")
+    return float(_number("requests", (spread / change) ** 2))
 
 
 def clean_trials(p_bound: float, confidence: float = 0.95) -> int:
@@ -1456,14 +1581,14 @@ def clean_trials(p_bound: float, confidence: float = 0.95) -> int:
 
     About 3/p at 95 %: the rule of three (Hanley and Lippman-Hand, JAMA 249, 1983).
     """
-    share = 1 - _open_probability("confidence", confidence)
-    return math.ceil(math.log(share) / math.log1p(-_open_probability("p_bound", p_bound)))
+    log_share = math.log1p(-_open_probability("confidence", confidence))
+    return math.ceil(log_share / math.log1p(-_open_probability("p_bound", p_bound)))
 
 
 def clean_bound(trials: ArrayLike, confidence: float = 0.95) -> Number:
     """Upper bound of a failure probability after so many trials without a failure (array)."""
-    share = 1 - _open_probability("confidence", confidence)
-    return 1 - share ** (1 / _count("trials", trials))
+    log_share = np.log1p(-_open_probability("confidence", confidence))
+    return -np.expm1(log_share / _count("trials", trials))
 
 
 def poisson_bound(events: ArrayLike, exposure: ArrayLike, confidence: float = 0.95) -> Number:
@@ -1489,6 +1614,6 @@ def release_time(faults: float, rate: float, extra_cost: float, cost_per_time: f
     Source: Okumoto and Goel, "Optimum release time for software systems based on reliability and
     cost criteria", Journal of Systems and Software 1, 1980.
     """
-    found_worth = _positive("faults", faults) * _positive("rate", rate)
-    found_worth *= _positive("extra_cost", extra_cost)
-    return max(0.0, math.log(found_worth / _positive("cost_per_time", cost_per_time)) / rate)
+    log_worth = math.log(_positive("faults", faults)) + math.log(_positive("rate", rate))
+    log_worth += math.log(_positive("extra_cost", extra_cost))
+    return max(0.0, (log_worth - math.log(_positive("cost_per_time", cost_per_time))) / rate)

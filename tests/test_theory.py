@@ -6,11 +6,15 @@ recomputed; D derived (Markov chain or closed form) because none is printed.
 """
 
 import math
+import time
+from decimal import Decimal, localcontext
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 
 from models import theory as t
 
@@ -504,6 +508,218 @@ def test_distance_costs_capacity_as_well_as_time():
     assert t.fan_out_response(2, 4, 10, 3, in_parallel=True) == pytest.approx(12 + 4 * 11 / 6)
 
 
+# --- tiny, huge, and nearly at capacity ---------------------------------------------------------
+
+
+def near(value, rel=1e-12):
+    return pytest.approx(float(value), rel=rel, abs=0)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-6, 1.0, 5000.0, 1e6, 1e200])
+def test_mean_of_maximum_in_any_unit_of_time(scale):
+    """[D] Rényi 1953, n/(n+1) of uniforms, Lomax mean, a constant."""
+    for n in (1, 5, 10**6):
+        found = t.mean_of_maximum(lambda x: -math.expm1(-x / scale), n)
+        assert found == near(scale * math.fsum(1 / k for k in range(1, n + 1)), 1e-9)
+        assert t.mean_of_maximum(lambda x: min(x / scale, 1), n) == near(scale * n / (n + 1), 1e-9)
+    assert t.mean_of_maximum(lambda x: 1 - (1 + x / scale) ** -3, 1) == near(scale / 2, 1e-9)
+    assert t.mean_of_maximum(lambda x: float(x >= scale), 3) == near(scale, 1e-9)
+    assert t.mean_of_maximum(lambda x: 1.0, 3) == 0
+
+
+def dm1_rest(rho):
+    """1 - σ of D/M/1 by Newton's method with 200 digits: 1 - x = exp(-x/ρ)."""
+    with localcontext(prec=200):
+        rho = Decimal(rho)
+        x = 2 * (1 - rho) if rho > 0.8 else Decimal(1)
+        for _ in range(60):
+            e = (-x / rho).exp()
+            x -= (1 - x - e) / (e / rho - 1)
+        return float(x), float(1 - x)
+
+
+@pytest.mark.parametrize("rho", [0.004, 0.05, 0.5, 0.99, 1 - 1e-5, 1 - 1e-7, 1 - 1e-10])
+def test_constant_arrivals_at_any_load(rho):
+    """[F] Kleinrock 1975, 6.4. Near 1 the wait is 1 / (2 (1-ρ)); a small σ keeps its digits."""
+    rest, busy = dm1_rest(rho)
+    queue = t.dm1(rho, 1)
+    assert queue.p_busy == near(busy)
+    assert queue.mean_sojourn == near(1 / rest, 1e-14 / (1 - rho))
+    assert t.dm1(1 - 1e-7, 1).mean_wait == near(5e6, 1e-6)
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-6, 1e-9])
+def test_renewal_arrivals_near_capacity(gap):
+    """[F] Erlang of one phase is M/M/1; Köllerström 1974: (ca² + 1) / (2 (1-ρ)) in heavy traffic."""
+    one_phase = t.gim1(t.erlang_transform(1 / (1 - gap), 1), 1 - gap, 1)
+    assert one_phase.mean_sojourn == near(1 / gap, 1e-14 / gap)
+    assert one_phase.p_busy == near(1 - gap)
+    for scv, transform in (
+        (0.25, t.erlang_transform(1 / (1 - gap), 4)),
+        (9.0, t.hyperexponential_transform(1 / (1 - gap), 9)),
+    ):
+        wait = t.gim1(transform, 1 - gap, 1).mean_wait
+        assert wait == near((1 + scv) / 2 / gap, 10 * gap + 1e-14 / gap)
+
+
+def test_states_of_a_thousand_servers():
+    """[D] Kleinrock 1975, section 3.5, in whole numbers."""
+    weights = [Fraction(900**n, math.factorial(n)) for n in range(1001)]
+    whole = sum(weights[:1000]) + weights[1000] * 10
+    for n in (700, 900, 1000):
+        assert t.mmc_state(n, 900, 1.0, 1000) == near(weights[n] / whole)
+    assert t.mmc_state(1010, 900, 1.0, 1000) == near(
+        weights[1000] * Fraction(9**10, 10**10) / whole
+    )
+    assert np.sum(t.mmc_state(np.arange(2000), 900, 1.0, 1000)) == near(1)
+
+
+@pytest.mark.parametrize("servers", [2, 5, 40])
+def test_constant_service_near_capacity(servers):
+    """[F] The roots of Crommelin 1932 against Spitzer's sum; 1 / (2 (c-a)) in the limit."""
+    rho = 1 - 0.2 / math.sqrt(servers)
+    i = np.arange(1, 3000.0)
+    late = special.gammainc(i * servers, i * servers * rho)
+    exact = np.sum(late - special.gammainc(i * servers + 1, i * servers * rho) / rho)
+    assert t.mdc_mean_wait(servers * rho, 1, servers) == near(exact, 1e-11)
+    began = time.monotonic()
+    for gap in (1e-8, 1e-12, 1e-15):
+        load = servers * (1 - gap)
+        assert t.mdc_mean_wait(load, 1, servers) == near(1 / (2 * (servers - load)), 1e-5)
+    assert t.mdc_mean_wait(1 - 1e-12, 1, 1) == near(t.md1(1 - 1e-12, 1).mean_wait)
+    assert time.monotonic() - began < 5
+
+
+def test_constant_service_of_many_servers():
+    """[D] The roots with 40 digits (mpmath 1.4.1); the sum in floats is off by 1e-6."""
+    assert t.mdc_mean_wait(399.6, 1, 400) == near(1.2215064799501623, 1e-11)
+
+
+def test_k_of_many():
+    """[D] Half of a symmetric binomial, and half of its middle; a single part; all parts."""
+    middle = Fraction(math.comb(2000, 1000), 2**2000)
+    assert t.k_of_n_availability(1000, 2000, 0.5) == near(Fraction(1, 2) + middle / 2)
+    assert t.k_of_n_availability(2000, 2000, 0.999) == near(0.999**2000)
+    assert t.k_of_n_availability(0, 2000, np.array([0.0, 1.0])) == pytest.approx([1, 1])
+    assert t.k_of_n_availability(1, 3, 1e-17) == near(3e-17)
+
+
+@pytest.mark.parametrize("gap", [0.5, 1e-4, 1e-6, 1e-8, 1e-10])
+@pytest.mark.parametrize(("work", "callee"), [(1.0, 1.0), (5000.0, 0.1), (1.0, 100.0)])
+def test_one_held_worker_near_capacity(gap, work, callee):
+    """[F] One worker is M/G/1 with the sum as service."""
+    rate = (1 - gap) / (work + callee)
+    scv = (work**2 + callee**2) / (work + callee) ** 2
+    exact = t.mg1(rate, work + callee, scv).mean_sojourn
+    assert t.hold_response(rate, 1, work, callee) == near(exact, 1e-14 / gap)
+
+
+# fmt: off
+@pytest.mark.parametrize(
+    ("workers", "servers", "rate", "exact"),
+    [
+        (2, 1, 0.799999992, 100000001.519981144), (3, 1, 0.937499990625, 94916667.7371325488),
+        (8, 2, 1.9957007539036973, 49580483.2487260373), (5, 2, 1.8, 13.8554756341272977),
+    ],
+)
+# fmt: on
+def test_held_workers_near_capacity(workers, servers, rate, exact):
+    """[D] The same chain with 60 digits (mpmath 1.4.1)."""
+    assert t.hold_response(rate, workers, 1, 1, servers) == near(exact, 1e-14 * exact)
+
+
+def test_erlang_b_load_at_any_blocking():
+    """[D] One server: B = a/(1+a). Many: a^c/c! where it is small."""
+    for blocking in (1e-100, 1e-20, 0.3, 1 - 1e-10):
+        exact = Fraction(blocking) / (1 - Fraction(blocking))
+        assert t.erlang_b_load(blocking, 1) == near(exact)
+    tiny = math.exp((math.log(1e-100) + math.lgamma(6)) / 5)
+    assert t.erlang_b_load(1e-100, 5) == near(tiny)
+    assert t.erlang_b(t.erlang_b_load(0.01, 1000), 1000) == near(0.01)
+    assert t.extended_erlang_b(1e-15, 1, 0.5) == near(1e-15)
+
+
+def test_servers_of_a_large_load_are_found_at_once():
+    began = time.monotonic()
+    servers = t.erlang_b_servers(3000, 0.001)
+    assert time.monotonic() - began < 0.5
+    assert t.erlang_b(3000, servers) <= 0.001 < t.erlang_b(3000, servers - 1)
+
+
+@pytest.mark.parametrize("load", [1e-20, 1e12, 1e17, 1e100])
+def test_a_limited_queue_at_any_load(load):
+    """[D] M/M/1/2 in whole numbers."""
+    a = Fraction(load)
+    queue = t.mmck(load, 1, 1, 2)
+    assert queue.blocking == near(a**2 / (1 + a + a**2))
+    assert queue.utilisation == near((a + a**2) / (1 + a + a**2)) and queue.utilisation <= 1
+    assert queue.mean_wait == near(a / (1 + a))
+    for servers, room in ((2, 3), (3, 50)):
+        assert t.mmck(load, 1, servers, room).utilisation <= 1
+
+
+def test_abandonment_of_few_and_of_many():
+    """[D] Where hardly anybody waits, λ/(μ+θ) of those who do; overload: 1 - cμ/λ give up."""
+    few = t.erlang_a(1e-9, 1, 1, 1)
+    assert few.mean_queue == near(5e-19, 1e-8)
+    many = t.erlang_a(2, 1, 1, 1e-6)
+    assert many.p_wait <= 1 and many.p_abandon == near(0.5, 1e-9)
+
+
+def test_small_probabilities_keep_their_digits():
+    """[D] First terms of the series."""
+    assert t.beta_factor_loss(1e-9, 0, 1, 2) == near(1e-18, 1e-8)
+    assert t.beta_factor_loss(1e-9, 1, 1, 2) == near(1e-9, 1e-8)
+    assert t.clean_bound(10**17) == near(-math.log(0.05) / 1e17)
+    assert t.clean_bound(1, 1e-17) == near(1e-17)
+    assert t.clean_trials(0.5, 1e-17) == 1
+    assert t.retry_success(1 - 2**-50, 3) == near(3 * 2**-50)
+    assert t.mean_attempts(1 - 2**-50, 3) == near(3)
+    assert t.saga_compensations_parallel([1e-18] * 5) == near(20e-18)
+    assert t.saga_compensations_parallel([1, 1, 0]) == 1
+    assert t.batch_mg1(1e-20, 1, 1).p_wait == near(1e-20)
+    assert t.breakdowns_any_time(1e-20, 1, 0, 1).mean_wait == near(1e-20)
+    assert t.mg1(1e120, 1e-140, 1).mean_wait == near(1e-160)
+    assert t.fluid_stream(1e6, 1 + 2**-50, 1).peak == near(1e6 * 2**-50)
+    good = t.sequential_test(1e-18, 2e-18, 0.05, 0.05)
+    assert good.s == near(1e-18 / math.log(2)) and 0 < good.mean_size_good < 1e20
+
+
+def test_sojourn_at_the_ends():
+    """[F] One server: exponential with μ-λ."""
+    for share in (1e-12, 0.3, 1 - 2**-50):
+        exact = -math.log1p(-share) / 0.5
+        assert t.mmc_sojourn_quantile(share, 0.5, 1, 1) == near(exact)
+    for rate in (1e-9, 0.5, 0.999):
+        assert t.mmc_sojourn_tail(50.0, rate, 1, 1) == near(math.exp(-50 * (1 - rate)))
+    assert t.mmc_sojourn_tail(1e-30, 1.9, 1, 2) <= 1
+    assert t.mmc_sojourn_tail(1e4, 0.999, 1, 1) == near(math.exp(-10))
+
+
+def test_probabilities_of_large_shards():
+    """[D] Hypergeometric in whole numbers, and floats whatever their size."""
+    shared = t.shard_overlap(1000, 8)
+    assert shared.dtype == float
+    exact = Fraction(math.comb(8, 3) * math.comb(992, 5), math.comb(1000, 8))
+    assert shared[3] == near(exact)
+    assert t.shard_overlap(5, 4).tolist() == near_list([0, 0, 0, 0.8, 0.2])
+    assert t.shard_overlap(10**6, 10**4).sum() == near(1)
+
+
+def near_list(values):
+    return pytest.approx(values, rel=1e-12)
+
+
+def test_large_counts_cost_no_time():
+    began = time.monotonic()
+    assert t.max_exponentials_scv(10**12) == near(
+        math.pi**2 / 6 / (math.log(10**12) + np.euler_gamma) ** 2, 1e-10
+    )
+    same = t.max_of_exponentials([2.0] * 20)
+    assert same == near(2 * math.fsum(1 / k for k in range(1, 21)), 1e-10)
+    assert time.monotonic() - began < 3
+
+
 # --- parameters that mean nothing ---------------------------------------------------------------
 
 
@@ -558,6 +774,30 @@ def test_overload_is_unstable(overloaded):
         (lambda: t.extended_erlang_b(5, 4, 1), "recall"),
         (lambda: t.fork_join_approximation(1, 0.5, 1), "branches"),
         (lambda: t.linger(1, 0, 1), "batch_limit"),
+        (lambda: t.batch_mg1(0.1, 0.5, 1), "batch_size is 0.5; a mean of at least 1 was expected"),
+        (lambda: t.run_length(0.1, 0, 1), "arrival_rate is 0; it must be greater than 0"),
+        (lambda: t.mm1("a", 1), "arrival_rate is 'a'; a finite number was expected"),
+        (lambda: t.mm1("1", 1), "arrival_rate is '1'; a finite number was expected"),
+        (lambda: t.mm1([1, [2]], 1), "arrival_rate is .*; a finite number was expected"),
+        (lambda: t.mm1(10**400, 1), "arrival_rate is .*; a finite number was expected"),
+        (lambda: t.mm1(0.5, 1e-200), "service_rate is 1e-200; at least 1e-150 was expected"),
+        (lambda: t.mm1(1e200, 1), "arrival_rate is 1e.200; a number of at most 1e150"),
+        (lambda: t.mmc(1, 1, 10**12), "servers is 1000000000000; at most 10000000 are counted"),
+        (lambda: t.hold_response(1, 1000), "workers is 1000; at most 300 are counted"),
+        (lambda: t.harmonic(1e30), "n is 1e.30; at most"),
+        (lambda: t.erlang_b_servers(1e12, 0.1), "offered_load is"),
+        (lambda: t.erlang_a(2, 1, 1, 1e-12), "abandon_rate is 1e-12; a larger one was expected"),
+        (lambda: t.gim1(t.deterministic_transform(0.1), 0.5, 1), "transform has no root below 1"),
+        (lambda: t.priority_sojourns([0.1], [1, 1]), "one entry a class"),
+        (lambda: t.jackson([1, 0], [9, 9, 9], [1, 1], [[0, 1], [0, 0]]), "one entry a station"),
+        (lambda: t.mean_value_analysis([1], [[0.0]], [0]), "a time was expected"),
+        (lambda: t.mean_value_analysis([10**9], [[1.0]], [0]), "populations is"),
+        (lambda: t.mean_of_maximum(lambda x: x / (1 + x), 2), "a finite mean was expected"),
+        (lambda: t.mean_of_maximum(lambda x: 0.5, 2), "a finite mean was expected"),
+        (lambda: t.mean_of_maximum(lambda x: math.nan, 2), "cdf"),
+        (lambda: t.retry_amplification(10, 1000), "attempts to the power of layers is inf"),
+        (lambda: t.fixed_test_size(0.1, 0.2, 0.9, 0.9), "smaller ones were expected"),
+        (lambda: t.two_proportion_size(0.2, 0.05, 0.05, 0.01), "power is 0.01; more was expected"),
     ],
 )
 def test_wrong_parameters_are_named(wrong, place):

@@ -2463,7 +2463,6 @@ def _likely(plan):
 class Outcome:
     """What a run leaves behind: whole columns and times per request, or their streamed summary."""
 
-    now_ms: float
     window_ms: tuple[float, float]
     arrived: int
     done: int
@@ -2572,7 +2571,6 @@ def run(
     outputs[5][batches] = clock[2]
     _note_unfinished(pools, registers, outputs, (requests, warmup, batches))
     return Outcome(
-        clock[0],
         (clock[1], clock[2]),
         int(registers[G_ARRIVED]),
         int(registers[G_DONE]),
