@@ -177,7 +177,7 @@ class Step(Policy):
     undo: Distribution | None = None
     """The time of the work that undoes it when its saga fails; null: nothing to undo."""
     idempotent: Flag = False
-    """Whether a message that comes again is recognised, and its work not done twice."""
+    """Whether a message that the broker delivers again is recognised, and its work not done twice."""
     deferrable: Flag = False
     """Whether it may be done later, because nobody waits for its answer."""
 

@@ -355,16 +355,16 @@ def step(number, parent, service, mode, work_ms, children=(), **more):
         "network": NOTHING,
         "ack": NOTHING,
         "delivery": NOTHING,
+        "work": Draw(draws.EXPONENTIAL, work_ms),
+        "flow": 0,
     }
     return StepPlan(
         number=number,
         key=f"s{number}",
-        flow=0,
         parent=parent,
         service=service,
         stream=draws.stream("f", f"s{number}"),
         mode=mode,
-        work=Draw(draws.EXPONENTIAL, work_ms),
         children=children,
         **(parts | more),
     )
@@ -382,6 +382,39 @@ def single(workers, rate_per_ms, queue_limit=NO_LIMIT):
         (poisson(rate_per_ms),),
         (step(0, NONE, 0, ROOT, 1.0),),
     )
+
+
+def test_who_leaves_a_queue_lets_the_next_one_look():
+    """At 5 half of what waits is lost, and its leaving comes before the release of a worker.
+
+    SimPy lets the head of the queue look for a place at both; who looks first has a place first,
+    and so one of the calls that come at that moment finds a place in the queue.
+    """
+    at_once = {"work": Draw(draws.DETERMINISTIC, 0.0)}
+    steps = (
+        step(0, NONE, 0, ROOT, 0, work=Draw(draws.DETERMINISTIC, 5.0), fails=1.0),
+        step(1, NONE, 0, ROOT, 0, (2,), flow=1, **at_once),
+        step(2, 1, 1, CALL, 0, (3,), flow=1, **at_once),
+        step(3, 2, 0, MESSAGE, 0, flow=1, **at_once),
+    )
+    times = {
+        "arrivals": TIMESTAMPS,
+        "gap": NOTHING,
+        "starts_ms": (),
+        "factors": (),
+        "period_ms": 0.0,
+    }
+    flows = (
+        FlowPlan("f0", 0, 0, size=2, times_ms=(0.0,), **times),
+        FlowPlan("f1", 1, 1, size=1, times_ms=(0.0, 5.0, 5.0, 5.0), **times),
+    )
+    services = ServicePlan("a", 1, 3), ServicePlan("b", 0, NO_LIMIT)
+    half = OutagePlan("half", 0, (0,), ((5.0, 15.0),), instances=2, instance=1)
+    plan = Plan("ties", services, flows, steps, outages=(half,))
+    reference = Simulation(plan, 6, 1).run()
+    outcome = compiled.run(plan, 6, 1)
+    assert np.array_equal(times_of(reference), outcome.times)
+    assert [r.answer for r in reference.requests] == outcome.whole[:, 2].tolist()
 
 
 def test_first_come_first_served():

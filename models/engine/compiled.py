@@ -117,15 +117,15 @@ def _(x, n):
 # States, in the order of the reference's methods.
 ARRIVE, STEP, VISITED, VISIT_ENDED, REFUSED, GRANTED, SERVE, WORKED, CHILDREN = range(9)
 CALLING, JOINED, SERVED, STEP_DONE = range(9, 13)
-ASK, UNREACHED, PUBLISHED, ACKNOWLEDGED, ANSWERED, BRANCH_ENDED = range(13, 19)
-DELIVER, HAND_OVER, DELIVERED, HELD, LANE_GRANTED, OUTAGE, FALL, RISE, KILLED, HUNG = range(19, 29)
-GONE, GONE_TRYING = range(29, 31)
-CALL, TRY, TRIED, AGAIN, ATTEMPT_ENDED, TIME_UP, EXPIRED = range(31, 38)
-UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(38, 45)
+ASK, CUT_OFF, UNREACHED, PUBLISHED, ACKNOWLEDGED, ANSWERED, BRANCH_ENDED = range(13, 20)
+DELIVER, HAND_OVER, DELIVERED, HELD, LANE_GRANTED, OUTAGE, FALL, RISE, KILLED, HUNG = range(20, 30)
+GONE, GONE_TRYING = range(30, 32)
+CALL, TRY, TRIED, AGAIN, ATTEMPT_ENDED, TIME_UP, EXPIRED = range(32, 39)
+UNDO, UNDO_AT_BROKER, UNDO_SENT, UNDO_ARRIVED, UNDO_GRANTED, UNDO_WORKED, ENDED = range(39, 46)
 # States that only the special ways of a message need.
-HEARD, COPIED, TOSS, TOSSED, POST, PLACED, LINGER, LINGERED, SEND, SENT, SENT_COPIED = range(45, 56)
-TOSS_STORED, BROUGHT, BROUGHT_HELD, SEND_BACK, SENT_BACK, CONFIRMED = range(56, 62)
-STORED, LOGGED, MIRROR, MIRRORED, IN_LOG, ROOMY, GIVE_BACK, GIVEN_BACK = range(62, 70)
+HEARD, COPIED, TOSS, TOSSED, POST, PLACED, LINGER, LINGERED, SEND, SENT, SENT_COPIED = range(46, 57)
+TOSS_STORED, BROUGHT, BROUGHT_HELD, SEND_BACK, SENT_BACK, CONFIRMED = range(57, 63)
+STORED, LOGGED, MIRROR, MIRRORED, IN_LOG, ROOMY, GIVE_BACK, GIVEN_BACK = range(63, 71)
 
 # Whom a frame answers to.
 ANSWER, MESSAGE_STEP, UNDOING, FIRST_TIME, POSTED, SEQUENCE, BRANCH, ATTEMPT, VISIT = range(9)
@@ -1085,9 +1085,8 @@ def kernel(
                     if mishaps is not None and not steps[step].plain:
                         part = steps[step].link
                         if part != NOBODY and parts[part].down > 0:
-                            by_step[step].lost += requests[request].position >= warmup
                             frames[frame].pending = part
-                            state = UNREACHED
+                            state = CUT_OFF
                             continue
                         way = D_LOSS_BACK
                 else:
@@ -1192,9 +1191,8 @@ def kernel(
                 if mishaps is not None and not steps[step].plain:
                     part = down_on_the_way(parts, steps, step)
                     if part != NOBODY:
-                        by_step[step].lost += requests[request].position >= warmup
                         frames[frame].pending = part
-                        state = UNREACHED
+                        state = CUT_OFF
                         continue
                     way = D_LOSS_THERE
                     if steps[step].toll != NOBODY:
@@ -1207,8 +1205,10 @@ def kernel(
                             extra += toll.handshake_ms
                 state = PUBLISHED if steps[step].mode == MESSAGE else STEP
 
-            elif mishaps is not None and state == UNREACHED:
+            elif mishaps is not None and (state == CUT_OFF or state == UNREACHED):
                 part = frames[frame].pending
+                if state == CUT_OFF:
+                    by_step[step].lost += requests[request].position >= warmup
                 if parts[part].hangs and parts[part].down > 0:
                     frames[frame].state = UNREACHED
                     line_up(parts, part, frames, frame)
@@ -1222,9 +1222,8 @@ def kernel(
                     part = steps[step].broker
                     frames[frame].pending = parts[part].falls
                     if parts[part].down > 0:
-                        by_step[step].lost += requests[request].position >= warmup
                         frames[frame].pending = part
-                        state = UNREACHED
+                        state = CUT_OFF
                         continue
                 drawn = DRAWS * step + D_ACK
                 state = ACKNOWLEDGED
@@ -1236,9 +1235,8 @@ def kernel(
                 if mishaps is not None and steps[step].broker != NOBODY:
                     part = steps[step].broker
                     if parts[part].falls != frames[frame].pending:
-                        by_step[step].lost += requests[request].position >= warmup
                         frames[frame].pending = part
-                        state = UNREACHED
+                        state = CUT_OFF
                         continue
                 frames_free -= 1
                 message = free_frames[u4(frames_free)]
@@ -1261,9 +1259,8 @@ def kernel(
                 if mishaps is not None and not steps[step].plain:
                     part = steps[step].link
                     if part != NOBODY and parts[part].down > 0:
-                        by_step[step].lost += requests[request].position >= warmup
                         frames[frame].pending = part
-                        state = UNREACHED
+                        state = CUT_OFF
                         continue
                     way = D_LOSS_BACK
                 state = ANSWERED
@@ -1753,11 +1750,6 @@ def kernel(
                             resources[service].calls -= 1
                         if frames[frame].next == frame:  # it has a worker
                             resources[service].users -= 1
-                            if resources[service].head != NOBODY or not is_last(
-                                now, urgent_head, urgent_tail, soon_head, soon_tail, heap, heap_size
-                            ):
-                                soon[soon_tail & mask] = RELEASE + service
-                                soon_tail += 1
                         else:
                             leave_queue(resources, service, frames, frame)
                             free_frames[u4(frames_free)] = frame
@@ -1765,6 +1757,11 @@ def kernel(
                             frames_free = let_go(
                                 frames, free_frames, frames_free, frames[frame].scope
                             )
+                        if resources[service].head != NOBODY or not is_last(
+                            now, urgent_head, urgent_tail, soon_head, soon_tail, heap, heap_size
+                        ):  # also where it has only waited, as in SimPy
+                            soon[soon_tail & mask] = RELEASE + service
+                            soon_tail += 1
                     by_step[step].lost += requests[request].position >= warmup
                     frames_free -= 1
                     frame = free_frames[u4(frames_free)]  # what is left of it: the news of its end

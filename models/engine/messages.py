@@ -50,7 +50,7 @@ class Messages:
         return OK
 
     def is_stored(self, step, job):
-        """The broker's time until it acknowledges: its own copy, and all others if it is to wait.
+        """Whether the broker stores it: its own copy, and all others if it is to wait.
 
         It does not if it is down, or falls meanwhile.
         """

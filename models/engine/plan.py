@@ -226,9 +226,9 @@ class OutagePlan:
     """Parts that go down together, and when.
 
     `parts` are numbers of services, then brokers, then links, then groups (which stand still and
-    lose nothing). They are down in the `windows` (from,
-    to), or by turns up for a time drawn from `up` and down for one drawn from `down`. While they
-    are, a call is answered with an error, at once or, if it `hangs`, when they are up again.
+    lose nothing). They are down in the `windows` (from, to), or by turns up for a time drawn from
+    `up` and down for one drawn from `down`. While they are, a call is answered with an error, at
+    once or, if it `hangs`, when that is over; of outages that overlap, one that hangs is enough.
     With `instances`, only one instance of each service is down, number `instance`: the service
     keeps the rest of its workers. If it `drains`, it ends what it has begun and loses nothing.
     Of a group, the instance's consumers stand still: those whose lane, modulo `instances`, is its
@@ -587,8 +587,9 @@ def _restart_plans(system, parts, groups):
         for instance in range(restart.instances):
             begins = restart.from_ms + instance * (restart.each_ms + restart.pause_ms)
             for number, (broker, service) in enumerate(groups):
-                pause_ms = system.brokers[broker].rebalance_ms
-                moved = system.brokers[broker].rebalance == "cooperative"
+                pause_ms, one = system.brokers[broker].rebalance_ms, {}
+                if system.brokers[broker].rebalance == "cooperative":
+                    one = {"instances": restart.instances, "instance": instance}
                 if service == restart.service and pause_ms > 0:
                     for moment in (begins, begins + restart.each_ms):  # it leaves, it joins
                         yield OutagePlan(
@@ -596,8 +597,7 @@ def _restart_plans(system, parts, groups):
                             0,
                             (len(parts) + number,),
                             ((moment, moment + pause_ms),),
-                            instances=restart.instances if moved else 0,
-                            instance=instance if moved else 0,
+                            **one,
                         )
             yield OutagePlan(
                 f"restart of {restart.service}",
