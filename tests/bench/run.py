@@ -299,6 +299,8 @@ def main():
     parser.add_argument("--others", help="the Python that has Ciw and LINE; else they are left out")
     parser.add_argument("--out", type=Path, help="where to keep the result, as JSON")
     options = parser.parse_args()
+    for system in (systems.shop(), systems.everything()):
+        engine(system, 200)(0)  # has both kernels compiled
     found = speeds(programs(options.size, options.others), options.rounds)
     turn = max(200, int(options.size * 40_000))
     unused = [in_fresh_process(UNUSED, turn) for _ in range(3 * options.rounds)]
